@@ -1,0 +1,62 @@
+# Every target makes its own environment at .venv from the hashed locks; nothing else is assumed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.run-$(shell cat requirements/run.txt requirements/demo.txt pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
+DEV_STAMP := $(VENV)/.dev-$(shell cat requirements/dev.txt requirements/demo.txt pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
+SECONDS ?= 0
+RUNS ?= 20
+SEED ?= 0
+TESTS ?= tests
+
+.PHONY: demo test check bench crash format lock docs clean help
+
+help: ## List the targets.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(RUN_STAMP):
+	@echo "setting up $(VENV) (once; about twenty seconds)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV_STAMP): $(RUN_STAMP)
+	@echo "adding the tools for tests and checks"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: $(RUN_STAMP) ## Simulated cloud, embedded broker and daemon; alerts on the screen. SECONDS=N to stop and audit.
+	@$(BIN)/defender-ingest demo --seconds $(SECONDS)
+
+test: $(DEV_STAMP) ## All tests; with Apache Kafka where Java 17 and Maven are at hand.
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: $(DEV_STAMP) ## Format, lint, types, import contract, spelling, dependencies, fresh documents.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/deptry ingest
+
+bench: $(DEV_STAMP) ## The daemon beside a bare loop on Apache Kafka, in one run.
+	@$(BIN)/python -m tests.bench
+
+crash: $(DEV_STAMP) ## kill -9 at random on Apache Kafka, RUNS times, then the audit.
+	@$(BIN)/python -m tests.crash --runs $(RUNS) --seed $(SEED)
+
+format: $(DEV_STAMP) ## Format and mend what the linter can.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(DEV_STAMP) ## Generate the configuration and metrics pages and the configuration schema.
+	$(BIN)/python -m ingest.cli docs --write
+
+lock: ## Resolve the hashed locks anew (needs uv).
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/run.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra build --extra demo -c requirements/run.txt -o requirements/demo.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra build --extra test --extra lint -c requirements/run.txt -o requirements/dev.txt
+
+clean: ## Remove the environment and caches.
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""defender-ingest: every Defender alert of every customer, in Kafka, once."""

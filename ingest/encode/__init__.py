@@ -1,0 +1,1 @@
+"""Alerts into Kafka records: the raw bytes as value, everything added in headers."""

@@ -1,0 +1,159 @@
+"""Every error of the daemon, in one place, each with the recovery that it asks for.
+
+    IngestError
+    ├─ SettingsError                    STOP        a key, a file or a value of ours is wrong
+    ├─ SourceError                                  one tenant's cloud
+    │   ├─ SourceUnavailable            RETRY       network, 5xx, cut or unreadable answers
+    │   ├─ Throttled                    RETRY       429, with the wait that was asked for
+    │   ├─ QueryRefused                 RETRY       400: this one query is not answered
+    │   ├─ AnswerTooLarge               RETRY       over the size cap: ask for less
+    │   └─ TenantRejected               PARK        not consented, revoked, unlicensed, wrong cloud
+    ├─ CredentialRejected               PARK        our own credential; all tenants when confirmed
+    └─ SinkError                                    Kafka
+        ├─ SinkUnavailable              RETRY       nothing or everything was committed
+        ├─ Rewound                      RETRY       the shard went back to its checkpoint
+        ├─ RecordsRejected              QUARANTINE  the broker refuses these very records
+        ├─ SinkForbidden                RETRY       a missing right; slowly, said aloud
+        ├─ TopicMismatch                STOP        a topic exists with the wrong shape or owner
+        └─ CheckpointUnreadable         PARK        a person has to look
+
+No message carries a secret, a token or alert content.
+"""
+
+from enum import Enum
+from typing import ClassVar
+
+
+class Recovery(Enum):
+    """What whoever catches an error is to do about it."""
+
+    RETRY = "retry"
+    PARK = "park the tenant"
+    QUARANTINE = "quarantine the record"
+    STOP = "stop the process"
+
+
+class Blame(Enum):
+    """Who must act before a state gets better."""
+
+    US = "us"
+    CUSTOMER = "customer"
+    MICROSOFT = "microsoft"
+    NOBODY = "nobody"
+
+
+class IngestError(Exception):
+    """The root; every concrete class below has a recovery."""
+
+    recovery: ClassVar[Recovery]
+
+
+class SettingsError(IngestError):
+    """The configuration cannot be used; `problems` has one line for each mistake."""
+
+    recovery = Recovery.STOP
+    exit_code: ClassVar[int] = 78
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class SourceError(IngestError):
+    """One tenant's cloud did not answer as hoped.
+
+    Args:
+        message: what happened, in words that can be shown to an operator.
+        reason: a short stable name for metrics, such as ``timeout`` or ``http_503``.
+    """
+
+    recovery = Recovery.RETRY
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SourceUnavailable(SourceError):
+    """Network trouble, 5xx, cut or unreadable answers."""
+
+
+class Throttled(SourceError):
+    """HTTP 429; `retry_after` is in seconds, None where the answer did not say."""
+
+    def __init__(self, message: str, *, retry_after: float | None) -> None:
+        super().__init__(message, reason="throttled")
+        self.retry_after = retry_after
+
+
+class QueryRefused(SourceError):
+    """HTTP 400: this query is not answered, others may be (a `$skip` beyond a ceiling)."""
+
+
+class AnswerTooLarge(SourceError):
+    """The answer is larger, decompressed, than the cap; a smaller question is needed."""
+
+
+class TenantRejected(SourceError):
+    """The tenant cannot be read until somebody acts."""
+
+    recovery = Recovery.PARK
+
+    def __init__(self, message: str, *, reason: str, blame: Blame) -> None:
+        super().__init__(message, reason=reason)
+        self.blame = blame
+
+
+class CredentialRejected(SourceError):
+    """Entra ID refuses our own credential for this tenant."""
+
+    recovery = Recovery.PARK
+    blame: ClassVar[Blame] = Blame.US
+
+
+class SinkError(IngestError):
+    """Kafka did not take what it was given."""
+
+    recovery = Recovery.RETRY
+
+
+class SinkUnavailable(SinkError):
+    """The outcome of a commit is unknown: nothing or everything of it is there."""
+
+
+class Rewound(SinkError):
+    """The shard went back to its last checkpoint; restore, decide anew, commit again."""
+
+
+class RecordsRejected(SinkError):
+    """The broker refuses these records for what they are; nothing was committed.
+
+    Args:
+        message: what the broker said.
+        keys: positions of the refused records in the batch that was offered.
+        reason: a short stable name, such as ``too_large`` or ``invalid_record``.
+    """
+
+    recovery = Recovery.QUARANTINE
+
+    def __init__(self, message: str, *, positions: tuple[int, ...], reason: str) -> None:
+        super().__init__(message)
+        self.positions = positions
+        self.reason = reason
+
+
+class SinkForbidden(SinkError):
+    """The principal lacks a right; the message names operation and resource."""
+
+
+class TopicMismatch(SinkError):
+    """A topic exists with a policy, a partition count or an owner that does not fit."""
+
+    recovery = Recovery.STOP
+    exit_code: ClassVar[int] = 78
+
+
+class CheckpointUnreadable(SinkError):
+    """A tenant's checkpoint cannot be decoded; guessing would lose or repeat alerts."""
+
+    recovery = Recovery.PARK

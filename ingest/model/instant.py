@@ -1,0 +1,59 @@
+"""Instants as integers of 100 ns since 1970-01-01T00:00:00Z, exact where `datetime` is not.
+
+Microsoft writes timestamps with 0 to 7 digits of fraction; seven do not fit `datetime`, and strings of
+different width do not compare in time order. So an instant is an `int`, from year 1 to year 9999.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+TICKS = 10_000_000
+"""Ticks in one second."""
+
+_FORM = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,7})0*)?(?:[Zz]|([+-]\d{2}:\d{2}))"
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+
+
+def parse_instant(text: str) -> int:
+    """Read an ISO 8601 timestamp with zone into ticks.
+
+    Raises:
+        ValueError: if it is not one, or lies outside the years 1 to 9999.
+    """
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise ValueError("not a timestamp of the form 2024-01-02T03:04:05.1234567Z")
+    date, time, fraction, zone = match.groups()
+    whole = datetime.fromisoformat(f"{date}T{time}{zone or '+00:00'}")
+    return (whole - _EPOCH) // _SECOND * TICKS + int((fraction or "").ljust(7, "0"))
+
+
+def format_instant(ticks: int) -> str:
+    """Write ticks as an ISO 8601 timestamp in UTC with all seven digits of fraction."""
+    seconds, fraction = divmod(ticks, TICKS)
+    whole = _EPOCH + timedelta(seconds=seconds)
+    return f"{whole:%Y-%m-%dT%H:%M:%S}.{fraction:07d}Z".rjust(28, "0")
+
+
+def from_http_date(text: str) -> int:
+    """Read an HTTP `Date` header into ticks.
+
+    Raises:
+        ValueError: if it is not one.
+    """
+    moment = parsedate_to_datetime(text)
+    return (moment - _EPOCH) // _SECOND * TICKS
+
+
+def from_unix(seconds: float) -> int:
+    """Turn Unix seconds into ticks, to the microsecond."""
+    return round(seconds * 1_000_000) * 10
+
+
+def to_unix(ticks: int) -> float:
+    """Turn ticks into Unix seconds."""
+    return ticks / TICKS

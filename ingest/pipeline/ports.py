@@ -1,0 +1,134 @@
+"""The ports: what the pipeline needs of the world, and what it may rely on.
+
+Each has an adapter that does the real thing and a fake in `tests/fakes`; one contract suite in
+`tests/contract` runs on both.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from ingest.model.alert import Alert, Malformed
+from ingest.model.sweep import Ask
+from ingest.model.tenant import FeedKey, Tenant
+
+
+class Clock(Protocol):
+    """Local time: it decides when to poll, never what a window is (law 9)."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        ...
+
+    def unix(self) -> float:
+        """Return Unix seconds by the local clock."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`; cancellable at any time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of a feed.
+
+    `server_time` is the answer's own `Date`, in ticks. `next_link` is what the answer offered as
+    `@odata.nextLink`, already known to be of the same origin, else None.
+    """
+
+    records: tuple[Alert | Malformed, ...]
+    server_time: int
+    next_link: str | None
+    body_bytes: int
+
+
+class Source(Protocol):
+    """One vendor API for all tenants. Safe for use by many tasks; one call at a time per tenant."""
+
+    def fetch(self, tenant: Tenant, ask: Ask) -> AbstractAsyncContextManager[Page]:
+        """Ask one question.
+
+        Waits for the tenant's budget of calls and for room in memory; the page's bytes count against
+        that room until the context is left, so commit inside and keep nothing of it after.
+        Exactly one HTTP call to the API for each entry, except that a 401 is answered with one fresh
+        token and one more call (also from the budget). It does not retry anything else.
+
+        Raises:
+            SourceError: as its class says; nothing of the page was delivered.
+        """
+        ...
+
+    def canonical(self, raw: bytes) -> int:
+        """Return a 64-bit hash of an alert's content: key order and list order do not matter."""
+        ...
+
+
+class Topic(StrEnum):
+    """The topics that a commit writes to; the sink knows their real names."""
+
+    ALERTS = "alerts"
+    QUARANTINE = "quarantine"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record to publish."""
+
+    topic: Topic
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one feed commits at once: records and the checkpoint that says they are published.
+
+    `checkpoint` maps checkpoint keys to values, None for a key that is no longer needed.
+    `epoch` is the one that `restore` gave with the state on which the batch was decided.
+    """
+
+    feed: FeedKey
+    epoch: int
+    records: Sequence[Record]
+    checkpoint: Mapping[bytes, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A feed's checkpoint records as Kafka has them, and the epoch that they belong to."""
+
+    epoch: int
+    records: Mapping[bytes, bytes]
+
+
+class CommitLog(Protocol):
+    """Alerts and checkpoints, committed together, shard by shard."""
+
+    async def restore(self, feed: FeedKey) -> Restored:
+        """Return what is committed for this feed; waits until its shard is ours and read back.
+
+        May be called again at any time, and must be after `Rewound`.
+
+        Raises:
+            SinkError: only with recovery STOP; trouble that may pass is waited for.
+        """
+        ...
+
+    async def commit(self, batch: Batch) -> None:
+        """Commit the batch; after it returns, a `read_committed` reader sees all of it, once.
+
+        Other feeds' batches may share the transaction. Cancelling it leaves the outcome unknown.
+
+        Raises:
+            Rewound: nothing or everything of it is committed; restore tells which. Decide anew.
+            RecordsRejected: nothing of it is committed, and the same records would be refused again.
+        """
+        ...
+
+    def max_record_bytes(self, topic: Topic) -> int:
+        """Return the largest record (key, value and headers) that the topic is known to take."""
+        ...

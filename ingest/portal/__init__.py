@@ -1,0 +1,1 @@
+"""What the process serves over HTTP: probes, metrics, status as JSON."""

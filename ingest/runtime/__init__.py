@@ -1,0 +1,1 @@
+"""The process: supervised tasks, one bounded shutdown, health."""

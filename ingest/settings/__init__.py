@@ -1,0 +1,4 @@
+"""The operator's configuration: frozen sections, read from a file, the environment and secret files.
+
+The only home of pydantic and PyYAML.
+"""

@@ -1,0 +1,262 @@
+"""The shape of the configuration: frozen sections, units in names, every field explained.
+
+A component is given its section, never the whole. The docstring under a field is its description in
+`docs/configuration.md` and in the schema.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from ingest.model.tenant import is_guid
+
+Seconds = Annotated[float, Field(gt=0)]
+Host = Annotated[str, Field(pattern=r"^https://[^/\s@?#]+$")]
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, strict about unknown keys, silent about values."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+
+class Entra(Section):
+    """The partner's multi-tenant application in Entra ID."""
+
+    client_id: str
+    """The application's (client) id, a GUID."""
+
+    client_secret: SecretStr | None = None
+    """The application's secret. Better: `client_secret_file`. Exactly one of the two is needed."""
+
+    client_secret_file: Path | None = None
+    """A file that holds the secret; white space around it is ignored."""
+
+    login_url: Host = "https://login.microsoftonline.com"
+    """The login host of the cloud that the application is registered in."""
+
+    token_version: Literal["v1", "v2"] = "v2"  # noqa: S105
+    """`v2` asks for a scope through MSAL; `v1` sends the older `resource` form."""
+
+    token_threads: int = Field(default=16, ge=1, le=256)
+    """Threads for token requests, which block; one tenant uses at most one at a time."""
+
+    timeout_seconds: Seconds = 30
+    """The bound on one token request."""
+
+    @field_validator("client_id")
+    @classmethod
+    def _client_id_is_a_guid(cls, value: str) -> str:
+        if not is_guid(value.lower()):
+            raise ValueError("must be a GUID")
+        return value.lower()
+
+
+class Region(Section):
+    """One of Microsoft's API hosts, with the resource that its tokens are for."""
+
+    api_url: Host
+    """The host of the alert API, such as https://api.security.microsoft.com."""
+
+    resource: str = "https://api.securitycenter.microsoft.com"
+    """The resource that tokens are asked for: `resource` in v1, `resource/.default` in v2."""
+
+
+_COMMERCIAL = "https://api.securitycenter.microsoft.com"
+
+
+def _default_regions() -> dict[str, Region]:
+    hosts = {"commercial": "https://api.security.microsoft.com"}
+    hosts |= {code: f"https://{code}.api.security.microsoft.com" for code in ("us", "eu", "uk", "au")}
+    hosts |= {"swa": "https://swa.api.security.microsoft.com"}
+    regions = {name: Region(api_url=host, resource=_COMMERCIAL) for name, host in hosts.items()}
+    regions["gcc"] = Region(
+        api_url="https://api-gcc.securitycenter.microsoft.us",
+        resource="https://securitycenter.onmicrosoft.com/windowsatpservice",
+    )
+    regions["gov"] = Region(
+        api_url="https://api-gov.securitycenter.microsoft.us",
+        resource="https://securitycenter.onmicrosoft.us/windowsatpservice",
+    )
+    return regions
+
+
+class Source(Section):
+    """How the alert API is read."""
+
+    user_agent: str = "MdatpPartner-DefenderIngest/0.1"
+    """Sent with every call; Microsoft asks partners for `MdatpPartner-{Company}-{Product}/{Version}`."""
+
+    connections: int = Field(default=512, ge=1)
+    """Open connections to all API hosts together."""
+
+    connect_timeout_seconds: Seconds = 10
+    """The bound on opening one connection."""
+
+    read_timeout_seconds: Seconds = 30
+    """The bound on silence while an answer is read."""
+
+    timeout_seconds: Seconds = 120
+    """The bound on one call from start to end; what trickles is cut here."""
+
+    page_size: int = Field(default=10_000, ge=1, le=10_000)
+    """`$top`: the API's maximum is 10,000."""
+
+    page_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024)
+    """The largest answer, decompressed; above it a smaller question is asked."""
+
+    memory_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
+    """All answers in memory together, decompressed; calls wait for room."""
+
+    calls_per_minute: int = Field(default=80, ge=1)
+    """Calls to one tenant in any minute; the API's limit is 100."""
+
+    calls_per_hour: int = Field(default=1200, ge=1)
+    """Calls to one tenant in any hour; the API's limit is 1,500."""
+
+
+class Poll(Section):
+    """When a tenant is read, and how far each reading looks back."""
+
+    interval_seconds: Seconds = 60
+    """Between two readings of a tenant's newest alerts."""
+
+    overlap_seconds: float = Field(default=300, ge=0)
+    """How far each reading starts before the watermark, since alerts become visible late."""
+
+    reconcile_interval_seconds: Seconds = 3600
+    """Between two slower readings that look back further."""
+
+    reconcile_look_back_seconds: float = Field(default=86_400, ge=0)
+    """How far those look back: what becomes visible later than this is not found."""
+
+    first_look_back_seconds: float = Field(default=604_800, ge=0)
+    """How far back a tenant is read when it is read for the first time."""
+
+    remembered_alerts: int = Field(default=500_000, ge=1_000)
+    """The most alerts that are remembered for one tenant; beyond it the horizon rises, counted."""
+
+    @model_validator(mode="after")
+    def _memory_reaches(self) -> Self:
+        if self.overlap_seconds > self.reconcile_look_back_seconds:
+            raise ValueError(
+                "overlap_seconds must not exceed reconcile_look_back_seconds: "
+                "no reading may look back further than memory reaches"
+            )
+        return self
+
+
+class Kafka(Section):
+    """Where alerts go."""
+
+    bootstrap_servers: list[str] = Field(min_length=1)
+    """HOST:PORT of one or more brokers."""
+
+    prefix: str = Field(default="defender", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    """Names every topic, group and transactional id, so that installations can share a cluster."""
+
+    create_topics: bool = True
+    """Make topics that are absent; existing ones are checked and never changed."""
+
+    alert_partitions: int = Field(default=12, ge=1, le=10_000)
+    """Partitions of the alerts topic when it is made."""
+
+    shards: int = Field(default=32, ge=1, le=1024)
+    """Partitions of the checkpoints topic. Fixed for ever once made."""
+
+    replication_factor: int = Field(default=3, ge=1)
+    """Replicas of topics when they are made; `min.insync.replicas` is one less, at least 1."""
+
+    retention_hours: int = Field(default=168, ge=1)
+    """How long the alerts and quarantine topics keep a record when they are made."""
+
+    transaction_timeout_seconds: float = Field(default=20, ge=5, le=900)
+    """The bound on one transaction; a dead replica's open one holds readers back this long."""
+
+    request_timeout_seconds: Seconds = 5
+    """The bound on one request to a broker."""
+
+    batch_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024)
+    """The most that tenants sharing a transaction put into it together."""
+
+
+class Listen(Section):
+    """The listener for probes, metrics and status."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on; in a container 0.0.0.0."""
+
+    port: int = Field(default=9464, ge=0, le=65_535)
+    """The port; 0 takes a free one and logs it."""
+
+
+class Metrics(Section):
+    """What `/metrics` says of single tenants."""
+
+    tenants: bool = True
+    """Give tenants that are not healthy a series each; all others are in counts and histograms."""
+
+
+class Logs(Section):
+    """What the log says."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe event that is written."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is `console` on a terminal and `json` elsewhere."""
+
+
+class Shutdown(Section):
+    """How the process ends."""
+
+    grace_seconds: Seconds = 25
+    """The whole of a graceful stop; keep it below the orchestrator's own grace period."""
+
+
+class TenantEntry(Section):
+    """One customer."""
+
+    id: str
+    """The GUID of the customer's Entra directory."""
+
+    name: str = Field(min_length=1, max_length=200)
+    """A name for people, in logs and headers."""
+
+    region: str = "commercial"
+    """A key of `regions`."""
+
+    @field_validator("id")
+    @classmethod
+    def _id_is_a_guid(cls, value: str) -> str:
+        if not is_guid(value.lower()):
+            raise ValueError("must be a GUID (the tenant's directory id, not its domain name)")
+        return value.lower()
+
+
+class Settings(Section):
+    """The whole configuration of one daemon."""
+
+    entra: Entra
+    kafka: Kafka
+    source: Source = Source()
+    poll: Poll = Poll()
+    listen: Listen = Listen()
+    metrics: Metrics = Metrics()
+    logs: Logs = Logs()
+    shutdown: Shutdown = Shutdown()
+    ca_file: Path | None = None
+    """A PEM file of certificate authorities for the login and API hosts, in place of the system's."""
+
+    regions: dict[str, Region] = Field(default_factory=_default_regions)
+    """API hosts by name. Named here, they are the only hosts that a token is ever sent to."""
+
+    tenants: list[TenantEntry] = Field(min_length=1)
+    """The customers whose alerts are read."""
