@@ -1,8 +1,8 @@
 """A tenant's budget of API calls: two leaky buckets that start empty.
 
 Law 6: calls per minute and per hour stay under the API's limits, over restarts too. A bucket of
-capacity `c` that refills by `r` a second lets through at most `c + r * span` calls in any span; it starts
-empty, so a restart can only lose calls, never win any.
+capacity `c` that refills by `r` a second lets through at most `c + r * span` calls in any span; it
+starts empty, so a restart can only lose calls, never win any.
 """
 
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ class Budget:
             bucket.at = now
 
     def pause(self, until: float) -> None:
-        """Make no call before `until` (a `Retry-After`); an earlier end never shortens a later one."""
+        """Make no call before `until` (a `Retry-After`); never shortens an earlier pause."""
         self._not_before = max(self._not_before, until)
 
     def left(self, now: float) -> int:

@@ -51,10 +51,10 @@ class Source(Protocol):
     def fetch(self, tenant: Tenant, ask: Ask) -> AbstractAsyncContextManager[Page]:
         """Ask one question.
 
-        Waits for the tenant's budget of calls and for room in memory; the page's bytes count against
-        that room until the context is left, so commit inside and keep nothing of it after.
-        Exactly one HTTP call to the API for each entry, except that a 401 is answered with one fresh
-        token and one more call (also from the budget). It does not retry anything else.
+        Waits for the tenant's budget of calls and for room in memory; the page's bytes count
+        against that room until the context is left, so commit inside and keep nothing of it after.
+        Exactly one HTTP call to the API for each entry, except that a 401 is answered with one
+        fresh token and one more call (also from the budget). It does not retry anything else.
 
         Raises:
             SourceError: as its class says; nothing of the page was delivered.
@@ -125,7 +125,7 @@ class CommitLog(Protocol):
 
         Raises:
             Rewound: nothing or everything of it is committed; restore tells which. Decide anew.
-            RecordsRejected: nothing of it is committed, and the same records would be refused again.
+            RecordsRejected: nothing is committed, and the same records would be refused again.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The operator's configuration: frozen sections, read from a file, the environment and secret files.
+"""The operator's configuration: frozen sections from a file, the environment and secret files.
 
 The only home of pydantic and PyYAML.
 """
