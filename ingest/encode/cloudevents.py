@@ -1,0 +1,82 @@
+"""Alerts as CloudEvents in Kafka's binary mode: the raw bytes as value, the rest in headers.
+
+Nothing is added to the value, so that a consumer reads what the API returned, byte for byte (law 10).
+"""
+
+from ingest.model.alert import Alert, Malformed
+from ingest.model.instant import format_instant
+from ingest.model.memory import Reason, Verdict
+from ingest.model.tenant import FeedKey, Tenant
+from ingest.pipeline.ports import Record, Topic
+
+_ROOM_FOR_HEADERS = 1024
+"""Bytes of a quarantine record that are not its value: key, headers and the record's own frame."""
+
+_TRUE = b"true"
+
+
+class CloudEvents:
+    """The encoder of one feed; what never changes in its headers is built once."""
+
+    def __init__(self, *, tenant: Tenant, feed: FeedKey) -> None:
+        self._key_prefix = f"{feed.tenant}/"
+        self._tenant_key = feed.tenant.encode()
+        source = f"/tenants/{feed.tenant}/{feed.feed}".encode()
+        self._constant = (
+            ("ce_specversion", b"1.0"),
+            ("content-type", b"application/json"),
+            ("ce_source", source),
+            ("ce_tenantid", self._tenant_key),
+            ("ce_tenantname", tenant.name.encode()),
+            ("ce_feed", str(feed.feed).encode()),
+        )
+        self._types = {
+            kind: f"defender.alert.{kind}.v1".encode()
+            for kind in ("created", "updated", "resolved", "reopened")
+        }
+
+    def alert(self, verdict: Verdict) -> Record:
+        """Encode one published version of an alert."""
+        alert = verdict.alert
+        time = format_instant(alert.updated)
+        version = time
+        if verdict.reason is Reason.SILENT:
+            # The time alone does not tell this version from the one before it.
+            version = f"{time}~{alert.digest & 0xFFFFFFFFFFFFFFFF:016x}"
+        headers = [
+            *self._constant,
+            ("ce_id", f"{alert.id}/{version}".encode()),
+            ("ce_type", self._types[verdict.kind]),
+            ("ce_time", time.encode()),
+            ("ce_subject", alert.id.encode()),
+            ("ce_version", version.encode()),
+        ]
+        if verdict.late:
+            headers.append(("ce_late", _TRUE))
+        if verdict.future:
+            headers.append(("ce_future", _TRUE))
+        return Record(Topic.ALERTS, (self._key_prefix + alert.id).encode(), alert.raw, headers)
+
+    def quarantine(
+        self, record: Alert | Malformed, reason: str, *, max_record_bytes: int
+    ) -> list[Record]:
+        """Encode a record that is set aside: whole, in numbered parts where it is too large."""
+        room = max(1024, max_record_bytes - _ROOM_FOR_HEADERS)
+        parts = [record.raw[at : at + room] for at in range(0, len(record.raw), room)] or [b""]
+        identity = f"{record.digest & 0xFFFFFFFFFFFFFFFF:016x}".encode()
+        return [
+            Record(
+                Topic.QUARANTINE,
+                self._tenant_key,
+                part,
+                [
+                    *self._constant,
+                    ("ce_id", identity),
+                    ("ce_type", b"defender.quarantine.v1"),
+                    ("ce_reason", reason.encode()),
+                    ("ce_part", str(number).encode()),
+                    ("ce_parts", str(len(parts)).encode()),
+                ],
+            )
+            for number, part in enumerate(parts, start=1)
+        ]

@@ -1,0 +1,279 @@
+"""One feed of one tenant: ask, decide, commit, advance; and nothing is remembered before the commit."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import structlog
+
+from ingest.errors import (
+    AnswerTooLarge,
+    QueryRefused,
+    RecordsRejected,
+    Rewound,
+    SourceUnavailable,
+)
+from ingest.model.alert import Alert, Malformed
+from ingest.model.checkpoint import FeedState, Step
+from ingest.model.instant import TICKS, from_unix, to_unix
+from ingest.model.memory import Judgement
+from ingest.model.sweep import Answer, Ask, Sweep, Yardstick
+from ingest.model.tenant import FeedKey, Tenant
+from ingest.model.window import Reach, Tier
+from ingest.pipeline.ports import Batch, Clock, CommitLog, Encoder, Page, Record, Source, Topic
+from ingest.pipeline.retry import passing_trouble
+from ingest.telemetry.metrics import PipelineMetrics
+
+_BATCH_RECORDS = 2_000
+"""Records decided and committed at once: bounds what one tenant holds of the loop (law 4)."""
+
+_HEADER_ROOM = 2_048
+"""Bytes that key, headers and framing of one alert may need beside its raw bytes."""
+
+_SPLIT_AFTER_FAILURES = 3
+"""Readings that failed in a row before a query that fails is cut into smaller ones."""
+
+
+@dataclass(slots=True)
+class Cycle:
+    """What one reading did: the canonical log line and the metrics are made of it."""
+
+    tier: Tier
+    received: int = 0
+    published: int = 0
+    duplicates: int = 0
+    stale: int = 0
+    quarantined: int = 0
+    late: int = 0
+    calls: int = 0
+    doubts: int = 0
+    whole: bool = False
+    started: float = field(default=0.0, repr=False)
+
+
+class Poller:
+    """Reads one feed; a `FeedState` changes only after Kafka has what it says."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Tenant,
+        feed: FeedKey,
+        reach: Reach,
+        page_size: int,
+        batch_bytes: int,
+        source: Source,
+        log: CommitLog,
+        encoder: Encoder,
+        clock: Clock,
+        metrics: PipelineMetrics,
+        events: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._tenant = tenant
+        self._feed = feed
+        self._reach = reach
+        self._page_size = page_size
+        self._batch_bytes = batch_bytes
+        self._source = source
+        self._log = log
+        self._encoder = encoder
+        self._clock = clock
+        self._metrics = metrics
+        self._events = events
+        self._state: FeedState | None = None
+        self._epoch = -1
+        self._rejected: dict[int, str] = {}
+        self._yardstick = Yardstick()
+        self._failed_in_a_row = 0
+
+    @property
+    def watermark(self) -> float | None:
+        """The fast watermark in Unix seconds, None before the first restore."""
+        return None if self._state is None else to_unix(self._state.fast)
+
+    @property
+    def remembered(self) -> int:
+        """How many alerts are remembered."""
+        return 0 if self._state is None else self._state.remembered
+
+    async def sweep(self, tier: Tier, cycle: Cycle) -> None:
+        """Read the tier's window once, whole, committing page by page; `cycle` counts along.
+
+        Raises:
+            SourceError: the tenant's cloud did not answer; what was committed stays committed.
+            CheckpointUnreadable: the tenant's checkpoint needs a person.
+        """
+        if self._state is None:
+            await self._restore()
+        try:
+            await self._sweep(tier, cycle)
+        except SourceUnavailable:
+            self._failed_in_a_row += 1
+            raise
+        self._failed_in_a_row = 0
+
+    async def _sweep(self, tier: Tier, cycle: Cycle) -> None:
+        sweep = Sweep(
+            start=self._current.window(tier, self._reach),
+            now=from_unix(self._clock.unix()),
+            top=self._page_size,
+            slow=tier is Tier.SLOW,
+            yardstick=self._yardstick,
+        )
+        while (ask := sweep.next()) is not None:
+            cycle.calls += 1
+            try:
+                async for attempt in passing_trouble(self._clock):
+                    with attempt:
+                        async with self._source.fetch(self._tenant, ask) as page:
+                            await self._offer(page, sweep, cycle)
+                            sweep.answered(ask, _answer(page))
+            except QueryRefused:
+                sweep.refused(ask)
+            except AnswerTooLarge:
+                sweep.too_large(ask)
+            except SourceUnavailable:
+                # One query that always fails must not hold the feed back for ever: it is cut until
+                # only the part that fails is left, and that is passed in doubt.
+                if self._failed_in_a_row < _SPLIT_AFTER_FAILURES or ask.skip or ask.link:
+                    raise
+                sweep.too_large(ask)
+        cycle.doubts = sweep.doubts
+        cycle.whole = True
+        self._yardstick = sweep.yardstick
+        await self._conclude(sweep, tier)
+
+    async def _offer(self, page: Page, sweep: Sweep, cycle: Cycle) -> None:
+        """Decide and commit every record of a page, oldest change first."""
+        for records in self._slices(page.records):
+            self._set_aside_the_too_large(records)
+            while True:
+                judgement = self._current.judge(
+                    records,
+                    now=page.server_time,
+                    canonical=self._source.canonical,
+                    rejected=self._rejected,
+                    reach=self._reach,
+                )
+                if not judgement.changes:
+                    break
+                fast = sweep.watermark if cycle.tier is Tier.FAST else None
+                slow = sweep.watermark if cycle.tier is Tier.SLOW else None
+                step = self._current.advance(
+                    judgement, fast=fast, slow=slow, reach=self._reach, now=page.server_time
+                )
+                if await self._commit(judgement, step):
+                    break
+            self._count(judgement, cycle)
+
+    def _slices(
+        self, records: Sequence[Alert | Malformed]
+    ) -> Iterator[Sequence[Alert | Malformed]]:
+        ordered = sorted(records, key=lambda record: record.updated or 0)
+        start = size = 0
+        for at, record in enumerate(ordered):
+            size += len(record.raw)
+            if at > start and (size > self._batch_bytes or at - start >= _BATCH_RECORDS):
+                yield ordered[start:at]
+                start, size = at, len(record.raw)
+        if start < len(ordered):
+            yield ordered[start:]
+
+    def _set_aside_the_too_large(self, records: Sequence[Alert | Malformed]) -> None:
+        room = self._log.max_record_bytes(Topic.ALERTS) - _HEADER_ROOM
+        for record in records:
+            if len(record.raw) > room:
+                self._rejected[record.digest] = "too_large"
+
+    async def _commit(self, judgement: Judgement, step: Step) -> bool:
+        """Commit what was decided; False says that it has to be decided anew."""
+        records: list[Record] = [self._encoder.alert(verdict) for verdict in judgement.published]
+        digests = [verdict.alert.digest for verdict in judgement.published]
+        for item in judgement.quarantined:
+            parts = self._encoder.quarantine(
+                item.record,
+                item.reason,
+                max_record_bytes=self._log.max_record_bytes(Topic.QUARANTINE),
+            )
+            records += parts
+            digests += [item.record.digest] * len(parts)
+        try:
+            await self._log.commit(
+                Batch(feed=self._feed, epoch=self._epoch, records=records, checkpoint=step.records)
+            )
+        except Rewound:
+            await self._restore()
+            return False
+        except RecordsRejected as refusal:
+            for position in refusal.positions:
+                self._rejected[digests[position]] = refusal.reason
+            self._events.warning(
+                "records_rejected", reason=refusal.reason, records=len(refusal.positions)
+            )
+            await self._restore()
+            return False
+        self._current.apply(step)
+        return True
+
+    async def _conclude(self, sweep: Sweep, tier: Tier) -> None:
+        """Write the watermark of a whole reading, unless so little changed that it can wait.
+
+        A watermark in Kafka that is older than the one reached only means that a restart reads a
+        little more than it must; memory reaches that far.
+        """
+        while True:
+            state = self._current
+            reached = sweep.watermark
+            if tier is Tier.FAST and reached - state.fast < self._reach.overlap // 2:
+                return
+            step = state.advance(
+                None,
+                fast=reached if tier is Tier.FAST else None,
+                slow=reached if tier is Tier.SLOW else None,
+                reach=self._reach,
+                now=sweep.now,
+            )
+            if not step.records:
+                return
+            try:
+                await self._log.commit(
+                    Batch(feed=self._feed, epoch=self._epoch, records=(), checkpoint=step.records)
+                )
+            except Rewound:
+                await self._restore()
+                continue
+            state.apply(step)
+            return
+
+    async def _restore(self) -> None:
+        self._state = None
+        restored = await self._log.restore(self._feed)
+        self._epoch = restored.epoch
+        if restored.records:
+            self._state = FeedState.decode(self._feed, restored.records)
+        else:
+            now = from_unix(self._clock.unix())
+            self._state = FeedState.first(self._feed, now=now, reach=self._reach)
+
+    @property
+    def _current(self) -> FeedState:
+        if self._state is None:
+            raise RuntimeError("a feed was used before it was restored")
+        return self._state
+
+    def _count(self, judgement: Judgement, cycle: Cycle) -> None:
+        cycle.received += judgement.received
+        cycle.published += len(judgement.published)
+        cycle.duplicates += judgement.duplicates
+        cycle.stale += judgement.stale
+        cycle.quarantined += judgement.fresh_quarantine
+        cycle.late += judgement.late
+        self._metrics.judged(judgement)
+
+
+def _answer(page: Page) -> Answer:
+    return Answer(
+        records=[(record.updated, record.created, record.digest) for record in page.records],
+        next_link=page.next_link,
+        server_time=page.server_time,
+    )

@@ -1,0 +1,63 @@
+"""When to read a tenant next: pure functions of settings, chance and what happened."""
+
+import zlib
+from dataclasses import dataclass
+
+STARTS_PER_SECOND = 100.0
+"""First readings after a start are spread so that no more than this many begin in a second."""
+
+_FAILING_CAP_SECONDS = 600.0
+_PARKED_DOUBLINGS = 4
+RARE_PROBE_SECONDS = 3600.0
+"""A wait that the API asked for beyond this becomes a state with a probe this often."""
+
+
+def phase(tenant: str) -> float:
+    """Return a tenant's fixed place within an interval, from 0 up to 1, spread evenly."""
+    return zlib.crc32(tenant.encode()) / 2**32
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Intervals in seconds."""
+
+    interval: float
+    reconcile_interval: float
+    parked_probe: float
+
+    def first(self, tenant: str, fleet: int) -> float:
+        """Return the wait before the first reading after a start of `fleet` tenants."""
+        return phase(tenant) * min(self.interval, fleet / STARTS_PER_SECOND)
+
+    def next(self, tenant: str, now: float) -> float:
+        """Return the wait until the tenant's next regular turn: always the same phase.
+
+        A tenant whose reading took longer than an interval skips the turns that it missed.
+        """
+        turn = phase(tenant) * self.interval
+        wait = (turn - now) % self.interval
+        return wait if wait > self.interval * 0.1 else wait + self.interval
+
+    def after_failure(self, failures: int, chance: float) -> float:
+        """Return the wait after the `failures`-th failed reading in a row; `chance` is in [0, 1)."""
+        ceiling = max(self.interval, _FAILING_CAP_SECONDS)
+        wait = min(ceiling, self.interval * 2.0 ** min(failures - 1, 16))
+        return wait * (0.5 + 0.5 * chance)
+
+    def while_parked(self, probes: int, chance: float) -> float:
+        """Return the wait before the next probe of a parked tenant."""
+        return self.parked_probe * 2.0 ** min(probes, _PARKED_DOUBLINGS) * (0.75 + 0.5 * chance)
+
+    def reconcile_first(self, tenant: str) -> float:
+        """Return the wait before the first reconciling reading after a start."""
+        return phase(tenant) * self.reconcile_interval
+
+
+def obeyed_wait(retry_after: float | None, default: float) -> float:
+    """Return how long to leave a throttled tenant alone.
+
+    The wait that the API asked for, to the second; beyond an hour, an hour: a rare probe.
+    """
+    if retry_after is None:
+        return default
+    return min(max(retry_after, 1.0), RARE_PROBE_SECONDS)

@@ -1,0 +1,197 @@
+"""One tenant's life: when it is read, what became of it, and in which state that leaves it."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from ingest.errors import (
+    Blame,
+    CheckpointUnreadable,
+    CredentialRejected,
+    IngestError,
+    Recovery,
+    SinkError,
+    SourceError,
+    TenantRejected,
+    Throttled,
+)
+from ingest.model.status import FeedStatus, State
+from ingest.model.tenant import FeedKey, Tenant
+from ingest.model.window import Tier
+from ingest.pipeline.poller import Cycle, Poller
+from ingest.pipeline.ports import Clock
+from ingest.pipeline.schedule import Schedule, obeyed_wait
+from ingest.telemetry.metrics import PipelineMetrics
+
+_LAG_INTERVALS = 3
+"""A tenant whose reading takes longer than this many intervals is catching up."""
+
+
+class Worker:
+    """Reads one feed for ever; ends only by cancellation, or by an error that stops the process."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Tenant,
+        feed: FeedKey,
+        poller: Poller,
+        schedule: Schedule,
+        fleet: int,
+        clock: Clock,
+        rng: random.Random,
+        metrics: PipelineMetrics,
+        events: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._tenant = tenant
+        self._poller = poller
+        self._schedule = schedule
+        self._fleet = fleet
+        self._clock = clock
+        self._rng = rng
+        self._metrics = metrics
+        self._events = events
+        self._failures = 0
+        self._probes = 0
+        self._reconcile_at = clock.monotonic() + schedule.reconcile_first(tenant.id)
+        self._read_since: float | None = None
+        self._status = FeedStatus(
+            feed=feed,
+            name=tenant.name,
+            state=State.STARTING,
+            code="starting",
+            reason="not read yet since this process started",
+            blame=Blame.NOBODY,
+            since=clock.unix(),
+        )
+
+    @property
+    def status(self) -> FeedStatus:
+        """How the feed is doing, as of now."""
+        return replace(
+            self._status, watermark=self._poller.watermark, remembered=self._poller.remembered
+        )
+
+    def notice_lag(self) -> None:
+        """Say that the feed is catching up if its reading has been under way for long."""
+        since = self._read_since
+        if since is None or self._status.state not in (State.HEALTHY, State.STARTING):
+            return
+        if self._clock.monotonic() - since > _LAG_INTERVALS * self._schedule.interval:
+            reason = "one reading takes longer than three intervals"
+            self._turn(State.CATCHING_UP, "catching_up", reason, Blame.NOBODY)
+
+    async def run(self) -> None:
+        """Read the feed, turn after turn."""
+        wait = self._schedule.first(self._tenant.id, self._fleet)
+        while True:
+            self._plan(wait)
+            await self._clock.sleep(wait)
+            wait = await self._turn_once()
+
+    async def _turn_once(self) -> float:
+        """Read what is due and return the wait until the next turn."""
+        cycle = Cycle(tier=Tier.FAST, started=self._clock.monotonic())
+        self._read_since = cycle.started
+        started = self._clock.unix()
+        try:
+            await self._poller.sweep(Tier.FAST, cycle)
+            self._done(cycle, started)
+            if self._clock.monotonic() >= self._reconcile_at:
+                cycle = Cycle(tier=Tier.SLOW, started=self._clock.monotonic())
+                started = self._clock.unix()
+                await self._poller.sweep(Tier.SLOW, cycle)
+                self._reconcile_at = self._clock.monotonic() + self._schedule.reconcile_interval
+                self._done(cycle, started)
+        except IngestError as error:
+            if error.recovery is Recovery.STOP:
+                raise
+            return self._failed(error, cycle)
+        finally:
+            self._read_since = None
+        return self._schedule.next(self._tenant.id, self._clock.unix())
+
+    def _done(self, cycle: Cycle, started: float) -> None:
+        self._failures = self._probes = 0
+        self._turn(State.HEALTHY, "healthy", "read to the end", Blame.NOBODY)
+        if cycle.tier is Tier.FAST:
+            self._change(fresh_at=started)
+        else:
+            self._change(reconciled_at=started, fresh_at=started)
+        self._report(cycle, outcome="whole")
+
+    def _failed(self, error: IngestError, cycle: Cycle) -> float:
+        chance = self._rng.random()
+        self._report(cycle, outcome=_code(error), error=str(error))
+        match error:
+            case Throttled():
+                wait = obeyed_wait(error.retry_after, self._schedule.after_failure(1, chance))
+                self._turn(State.THROTTLED, "throttled", str(error), Blame.NOBODY)
+                return wait
+            case TenantRejected() | CredentialRejected():
+                self._turn(State.PARKED, error.reason, str(error), error.blame)
+            case CheckpointUnreadable():
+                self._turn(State.PARKED, "checkpoint_unreadable", str(error), Blame.US)
+            case _:
+                self._failures += 1
+                blame = Blame.US if isinstance(error, SinkError) else Blame.MICROSOFT
+                self._turn(State.FAILING, _code(error), str(error), blame)
+                return self._schedule.after_failure(self._failures, chance)
+        self._probes += 1
+        return self._schedule.while_parked(self._probes - 1, chance)
+
+    def _turn(self, state: State, code: str, reason: str, blame: Blame) -> None:
+        """Enter a state; a transition is logged and counted once, staying in one is not."""
+        before = self._status
+        if (before.state, before.code) == (state, code):
+            return
+        self._change(state=state, code=code, reason=reason, blame=blame, since=self._clock.unix())
+        self._metrics.transition(state)
+        report = self._events.info if state is State.HEALTHY else self._events.warning
+        if state is State.CATCHING_UP:
+            report = self._events.info
+        report(
+            "state_changed",
+            state=str(state),
+            code=code,
+            was=str(before.state),
+            reason=reason,
+            must_act=str(blame.value),
+        )
+
+    def _report(self, cycle: Cycle, *, outcome: str, error: str | None = None) -> None:
+        seconds = self._clock.monotonic() - cycle.started
+        self._metrics.swept(cycle.tier, outcome=outcome, seconds=seconds, doubts=cycle.doubts)
+        counts = {
+            "tier": str(cycle.tier),
+            "outcome": outcome,
+            "received": cycle.received,
+            "published": cycle.published,
+            "duplicates": cycle.duplicates,
+            "stale": cycle.stale,
+            "quarantined": cycle.quarantined,
+            "late": cycle.late,
+            "doubts": cycle.doubts,
+            "calls": cycle.calls,
+            "seconds": round(seconds, 3),
+        }
+        if error is not None:
+            self._events.info("sweep_failed", error=error, **counts)
+        elif cycle.published or cycle.quarantined or cycle.doubts:
+            self._events.info("sweep_finished", **counts)
+        else:
+            self._events.debug("sweep_finished", **counts)
+
+    def _plan(self, wait: float) -> None:
+        self._change(next_attempt=self._clock.unix() + wait)
+
+    def _change(self, **fields: Any) -> None:
+        self._status = replace(self._status, **fields)
+
+
+def _code(error: IngestError) -> str:
+    if isinstance(error, SourceError):
+        return error.reason
+    return "checkpoint_unreadable" if isinstance(error, CheckpointUnreadable) else "kafka"
