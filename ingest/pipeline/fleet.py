@@ -1,6 +1,5 @@
 """All tenants together: a worker for each, and one line a minute that says how they do."""
 
-import gc
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -36,9 +35,6 @@ class Fleet:
         for worker in self._workers:
             spawn(f"reader of {worker.status.feed}", worker.run)
         spawn("watch over the fleet", self._watch)
-        # What stands now stands for months: the collector need not walk it again and again.
-        gc.collect()
-        gc.freeze()
 
     def snapshot(self) -> list[FeedStatus]:
         """Return how every feed is doing."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from ingest.model.alert import Alert, Malformed
+from ingest.model.memory import Verdict
 from ingest.model.sweep import Ask
 from ingest.model.tenant import FeedKey, Tenant
 
@@ -103,6 +104,20 @@ class Restored:
 
     epoch: int
     records: Mapping[bytes, bytes]
+
+
+class Encoder(Protocol):
+    """Turns what was decided into records of one feed."""
+
+    def alert(self, verdict: Verdict) -> Record:
+        """Encode one published version."""
+        ...
+
+    def quarantine(
+        self, record: Alert | Malformed, reason: str, *, max_record_bytes: int
+    ) -> list[Record]:
+        """Encode one record that is set aside; several where it is larger than a record may be."""
+        ...
 
 
 class CommitLog(Protocol):

@@ -21,10 +21,7 @@ _STUCK_SECONDS = 5.0
 
 
 class Supervisor:
-    """Owns every eternal task of the process.
-
-    `fatal` is done when an error asks to stop the process; it holds that error.
-    """
+    """Owns every eternal task of the process."""
 
     def __init__(
         self,
@@ -39,7 +36,7 @@ class Supervisor:
         self._metrics = metrics
         self._events = events
         self._tasks: set[asyncio.Task[None]] = set()
-        self.fatal: asyncio.Future[IngestError] = asyncio.get_running_loop().create_future()
+        self._fatal: asyncio.Future[IngestError] = asyncio.get_running_loop().create_future()
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,13 +48,22 @@ class Supervisor:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
-        self.fatal.cancel()
+        self._fatal.cancel()
 
     def spawn(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run `run` under `name`, and again whenever it ends unbidden."""
         task = asyncio.get_running_loop().create_task(self._guard(name, run), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def until(self, stop: asyncio.Event) -> IngestError | None:
+        """Wait until `stop` is set, or for the error that asks to stop the process."""
+        asked = asyncio.get_running_loop().create_task(stop.wait(), name="wait for the stop")
+        try:
+            await asyncio.wait({asked, self._fatal}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+        return self._fatal.result() if self._fatal.done() else None
 
     async def stop(self) -> None:
         """Cancel every task and wait for all of them; those that hang are named in the log."""
@@ -78,8 +84,8 @@ class Supervisor:
                 self._events.error("task_ended_unbidden", task=name)
             except IngestError as error:
                 if error.recovery is Recovery.STOP:
-                    if not self.fatal.done():
-                        self.fatal.set_result(error)
+                    if not self._fatal.done():
+                        self._fatal.set_result(error)
                     return
                 self._events.exception("task_failed", task=name)
             except Exception:

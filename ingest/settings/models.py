@@ -74,7 +74,9 @@ _COMMERCIAL = "https://api.securitycenter.microsoft.com"
 
 def _default_regions() -> dict[str, Region]:
     hosts = {"commercial": "https://api.security.microsoft.com"}
-    hosts |= {code: f"https://{code}.api.security.microsoft.com" for code in ("us", "eu", "uk", "au")}
+    hosts |= {
+        code: f"https://{code}.api.security.microsoft.com" for code in ("us", "eu", "uk", "au")
+    }
     hosts |= {"swa": "https://swa.api.security.microsoft.com"}
     regions = {name: Region(api_url=host, resource=_COMMERCIAL) for name, host in hosts.items()}
     regions["gcc"] = Region(
@@ -139,6 +141,9 @@ class Poll(Section):
 
     first_look_back_seconds: float = Field(default=604_800, ge=0)
     """How far back a tenant is read when it is read for the first time."""
+
+    parked_probe_seconds: Seconds = 300
+    """Before the first probe of a parked tenant; later ones wait up to 16 times as long."""
 
     remembered_alerts: int = Field(default=500_000, ge=1_000)
     """The most alerts that are remembered for one tenant; beyond it the horizon rises, counted."""

@@ -1,0 +1,178 @@
+"""The composition root: the only module that knows every concrete class.
+
+It is one straight line on purpose: the order of its lines is the order of dependence, and the stages
+are closed backwards, also when opening fails half-way.
+"""
+
+import asyncio
+import gc
+import os
+import random
+import structlog
+from prometheus_client import CollectorRegistry
+
+from ingest.encode.cloudevents import CloudEvents
+from ingest.identity.tokens import Tokens
+from ingest.model.instant import TICKS
+from ingest.model.tenant import FeedKey, Tenant
+from ingest.model.window import Reach
+from ingest.pipeline.fleet import Fleet
+from ingest.pipeline.poller import Poller
+from ingest.pipeline.ports import Clock, CommitLog, Source
+from ingest.pipeline.schedule import Schedule
+from ingest.pipeline.worker import Worker
+from ingest.portal.web import Portal
+from ingest.runtime.clock import SystemClock
+from ingest.runtime.shutdown import Stages
+from ingest.runtime.supervisor import Supervisor
+from ingest.settings.models import Poll, Settings, TenantEntry
+from ingest.sink.log import KafkaCommitLog
+from ingest.source.client import DefenderSource
+from ingest.telemetry.metrics import (
+    FleetCollector,
+    IdentityMetrics,
+    PipelineMetrics,
+    RuntimeMetrics,
+    SinkMetrics,
+    SourceMetrics,
+)
+
+
+def reach_of(poll: Poll) -> Reach:
+    """Turn the poll section into ticks."""
+    return Reach(
+        overlap=round(poll.overlap_seconds * TICKS),
+        look_back=round(poll.reconcile_look_back_seconds * TICKS),
+        first=round(poll.first_look_back_seconds * TICKS),
+        remembered=poll.remembered_alerts,
+    )
+
+
+async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
+    """Run the daemon until `stop` is set or an error asks to end; return the exit code.
+
+    Raises:
+        IngestError: with recovery STOP, where it could not even start.
+    """
+    clock = SystemClock()
+    rng = random.Random()
+    events: structlog.stdlib.BoundLogger = structlog.get_logger("defender_ingest")
+    registry = CollectorRegistry()
+    runtime_metrics = RuntimeMetrics(registry)
+
+    grace = settings.shutdown.grace_seconds
+    async with Stages(grace_seconds=grace, clock=clock, events=events) as stages:
+        tokens = await stages.enter(
+            "tokens",
+            Tokens(
+                settings=settings.entra,
+                regions=settings.regions,
+                ca_file=settings.ca_file,
+                clock=clock,
+                rng=rng,
+                metrics=IdentityMetrics(registry),
+                log=events,
+            ),
+        )
+        source = await stages.enter(
+            "source",
+            DefenderSource(
+                settings=settings.source,
+                regions=settings.regions,
+                ca_file=settings.ca_file,
+                tokens=tokens,
+                clock=clock,
+                metrics=SourceMetrics(registry),
+                log=events,
+            ),
+        )
+        log = await stages.enter(
+            "kafka",
+            KafkaCommitLog(
+                settings=settings.kafka,
+                client_id=settings.entra.client_id,
+                metrics=SinkMetrics(registry),
+                clock=clock,
+                log=events,
+                rng=rng,
+            ),
+        )
+        fleet = _fleet(settings, source, log, clock, rng, PipelineMetrics(registry), events)
+        registry.register(
+            FleetCollector(fleet.snapshot, clock.unix, per_tenant=settings.metrics.tenants)
+        )
+        portal = await stages.enter(
+            "portal",
+            Portal(
+                settings=settings.listen,
+                registry=registry,
+                ready=lambda: ["stopping"] if stop.is_set() else log.not_ready(),
+                snapshot=fleet.snapshot,
+                clock=clock,
+                log=events,
+            ),
+        )
+        supervisor = await stages.enter(
+            "readers", Supervisor(clock=clock, rng=rng, metrics=runtime_metrics, events=events)
+        )
+        fleet.start(supervisor.spawn)
+        # What stands now stands for months: the collector need not walk it again and again.
+        gc.collect()
+        gc.freeze()
+        events.info("started", tenants=len(settings.tenants), listening=portal.url)
+        error = await supervisor.until(stop)
+        stop.set()
+        if error is None:
+            events.info("stopping")
+            return 0
+        events.error("stopping", error=str(error))
+        return getattr(error, "exit_code", os.EX_SOFTWARE)
+
+
+def _fleet(
+    settings: Settings,
+    source: Source,
+    log: CommitLog,
+    clock: Clock,
+    rng: random.Random,
+    metrics: PipelineMetrics,
+    events: structlog.stdlib.BoundLogger,
+) -> Fleet:
+    poll = settings.poll
+    schedule = Schedule(
+        interval=poll.interval_seconds,
+        reconcile_interval=poll.reconcile_interval_seconds,
+        parked_probe=poll.parked_probe_seconds,
+    )
+    reach = reach_of(poll)
+
+    def worker(entry: TenantEntry) -> Worker:
+        tenant = Tenant(id=entry.id, name=entry.name, region=entry.region)
+        feed = FeedKey(tenant.id)
+        bound = events.bind(tenant=tenant.id, tenant_name=tenant.name, feed=str(feed.feed))
+        poller = Poller(
+            tenant=tenant,
+            feed=feed,
+            reach=reach,
+            page_size=settings.source.page_size,
+            batch_bytes=settings.kafka.batch_bytes,
+            source=source,
+            log=log,
+            encoder=CloudEvents(tenant=tenant, feed=feed),
+            clock=clock,
+            metrics=metrics,
+            events=bound,
+        )
+        return Worker(
+            tenant=tenant,
+            feed=feed,
+            poller=poller,
+            schedule=schedule,
+            fleet=len(settings.tenants),
+            clock=clock,
+            rng=rng,
+            metrics=metrics,
+            events=bound,
+        )
+
+    return Fleet(workers=map(worker, settings.tenants), clock=clock, events=events)
