@@ -1,7 +1,7 @@
 """Instants as integers of 100 ns since 1970-01-01T00:00:00Z, exact where `datetime` is not.
 
 Microsoft writes timestamps with 0 to 7 digits of fraction; seven do not fit `datetime`, and strings
-of different width do not compare in time order. So an instant is an `int`, from year 1 to year 9999.
+of different width do not compare in time order. So an instant is an `int`: years 1 to 9999.
 """
 
 import re

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import structlog
 
@@ -15,9 +14,9 @@ from ingest.errors import (
 )
 from ingest.model.alert import Alert, Malformed
 from ingest.model.checkpoint import FeedState, Step
-from ingest.model.instant import TICKS, from_unix, to_unix
+from ingest.model.instant import from_unix, to_unix
 from ingest.model.memory import Judgement
-from ingest.model.sweep import Answer, Ask, Sweep, Yardstick
+from ingest.model.sweep import Answer, Ask, Box, Sweep, Yardstick
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach, Tier
 from ingest.pipeline.ports import Batch, Clock, CommitLog, Encoder, Page, Record, Source, Topic
@@ -110,6 +109,9 @@ class Poller:
         except SourceUnavailable:
             self._failed_in_a_row += 1
             raise
+        finally:
+            # What Kafka refused is remembered by the checkpoint from here on.
+            self._rejected.clear()
         self._failed_in_a_row = 0
 
     async def _sweep(self, tier: Tier, cycle: Cycle) -> None:
@@ -127,17 +129,17 @@ class Poller:
                     with attempt:
                         async with self._source.fetch(self._tenant, ask) as page:
                             await self._offer(page, sweep, cycle)
-                            sweep.answered(ask, _answer(page))
+                            sweep.answered(_answer(page))
             except QueryRefused:
-                sweep.refused(ask)
+                sweep.refused()
             except AnswerTooLarge:
-                sweep.too_large(ask)
+                sweep.too_large()
             except SourceUnavailable:
                 # One query that always fails must not hold the feed back for ever: it is cut until
                 # only the part that fails is left, and that is passed in doubt.
                 if self._failed_in_a_row < _SPLIT_AFTER_FAILURES or ask.skip or ask.link:
                     raise
-                sweep.too_large(ask)
+                sweep.too_large()
         cycle.doubts = sweep.doubts
         cycle.whole = True
         self._yardstick = sweep.yardstick
@@ -252,8 +254,17 @@ class Poller:
         if restored.records:
             self._state = FeedState.decode(self._feed, restored.records)
         else:
-            now = from_unix(self._clock.unix())
-            self._state = FeedState.first(self._feed, now=now, reach=self._reach)
+            self._state = await self._begin()
+
+    async def _begin(self) -> FeedState:
+        """Start a feed that nothing is committed of, by the API's own clock (law 9)."""
+        local = from_unix(self._clock.unix())
+        async for attempt in passing_trouble(self._clock):
+            with attempt:
+                async with self._source.fetch(self._tenant, Ask(Box(local), top=1)) as page:
+                    now = min(local, page.server_time)
+                    return FeedState.first(self._feed, now=now, reach=self._reach)
+        raise AssertionError("the policy ends in a result or an error")
 
     @property
     def _current(self) -> FeedState:
@@ -266,7 +277,7 @@ class Poller:
         cycle.published += len(judgement.published)
         cycle.duplicates += judgement.duplicates
         cycle.stale += judgement.stale
-        cycle.quarantined += judgement.fresh_quarantine
+        cycle.quarantined += len(judgement.quarantined)
         cycle.late += judgement.late
         self._metrics.judged(judgement)
 
