@@ -1,5 +1,6 @@
 """What all tests share: the brokers, and what happens where Apache Kafka cannot run."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,12 @@ from ingest.simulator.broker import EmbeddedBroker
 from tests.kafka.apache import ApacheKafka, missing, required
 
 _LEFT_OUT = pytest.StashKey[str]()
+
+
+def pytest_sessionstart() -> None:
+    # looptime asks for the present loop before tests that need none; asked the first time, asyncio
+    # would make one that nobody closes.
+    asyncio.set_event_loop(None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
