@@ -1,1 +1,3 @@
 """defender-ingest: every Defender alert of every customer, in Kafka, once."""
+
+__version__ = "0.1.0"

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import os
 import random
+
 import structlog
 from prometheus_client import CollectorRegistry
 

@@ -15,6 +15,7 @@
         ├─ RecordsRejected              QUARANTINE  the broker refuses these very records
         ├─ SinkForbidden                RETRY       a missing right; slowly, said aloud
         ├─ TopicMismatch                STOP        a topic exists with the wrong shape or owner
+        ├─ Superseded                   STOP        a daemon that started later took over
         └─ CheckpointUnreadable         PARK        a person has to look
 
 No message carries a secret, a token or alert content.
@@ -151,6 +152,13 @@ class TopicMismatch(SinkError):
 
     recovery = Recovery.STOP
     exit_code: ClassVar[int] = 78
+
+
+class Superseded(SinkError):
+    """A daemon that was started later owns these shards now."""
+
+    recovery = Recovery.STOP
+    exit_code: ClassVar[int] = 75
 
 
 class CheckpointUnreadable(SinkError):

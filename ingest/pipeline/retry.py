@@ -1,13 +1,14 @@
 """How a call is tried again: chosen by the error's class, bounded in count and in time."""
 
-from ingest.errors import SourceUnavailable
-from ingest.pipeline.ports import Clock
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
     stop_after_attempt,
     wait_random_exponential,
 )
+
+from ingest.errors import SourceUnavailable
+from ingest.pipeline.ports import Clock
 
 ATTEMPTS = 4
 """One call and three more; at most about 7 s of waiting between them."""

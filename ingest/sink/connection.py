@@ -1,0 +1,63 @@
+"""What every Kafka client of the daemon has in common."""
+
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from ingest.settings.models import Kafka
+
+BATCH_BYTES = 512 * 1024
+"""Uncompressed bytes of one batch for one partition; measured best with zstd."""
+
+_LINGER_MS = 0
+"""Batches are built by us, so that none has to wait for company."""
+
+
+class Connection:
+    """Makes clients from the settings; owns none of them."""
+
+    def __init__(self, *, settings: Kafka, client_id: str) -> None:
+        self._settings = settings
+        self._client_id = client_id
+
+    @property
+    def servers(self) -> str:
+        """The bootstrap servers, for messages."""
+        return ", ".join(self._settings.bootstrap_servers)
+
+    def _common(self) -> dict[str, Any]:
+        return {
+            "bootstrap_servers": list(self._settings.bootstrap_servers),
+            "client_id": self._client_id,
+            "request_timeout_ms": round(self._settings.request_timeout_seconds * 1000),
+            "retry_backoff_ms": 50,
+        }
+
+    def producer(self, transactional_id: str, *, batch_bytes: int) -> AIOKafkaProducer:
+        """Return a transactional producer that is not started."""
+        return AIOKafkaProducer(
+            **self._common(),
+            transactional_id=transactional_id,
+            transaction_timeout_ms=round(self._settings.transaction_timeout_seconds * 1000),
+            # zstd, not lz4: aiokafka's lz4 is fixed at its slowest level.
+            compression_type="zstd",
+            max_batch_size=batch_bytes,
+            max_request_size=64 * 1024 * 1024,
+            linger_ms=_LINGER_MS,
+        )
+
+    def consumer(self) -> AIOKafkaConsumer:
+        """Return a `read_committed` consumer of no group that is not started."""
+        return AIOKafkaConsumer(
+            **self._common(),
+            group_id=None,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=50,
+        )
+
+    def admin(self) -> AIOKafkaAdminClient:
+        """Return an admin client that is not started."""
+        return AIOKafkaAdminClient(**self._common())

@@ -1,0 +1,188 @@
+"""The topics: their names from one prefix, made if absent, checked if present, never changed."""
+
+from dataclasses import dataclass
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from ingest.errors import SinkUnavailable, TopicMismatch
+from ingest.settings.models import Kafka
+from ingest.sink.connection import Connection
+from ingest.sink.refusals import translate
+
+_ALREADY_EXISTS = 36
+_FRAME_BYTES = 1024
+"""What a batch of one record needs beside the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """Every name that the prefix derives."""
+
+    prefix: str
+
+    @property
+    def alerts(self) -> str:
+        """The raw alerts."""
+        return f"{self.prefix}.alerts"
+
+    @property
+    def quarantine(self) -> str:
+        """The raw bytes of what was set aside."""
+        return f"{self.prefix}.quarantine"
+
+    @property
+    def checkpoints(self) -> str:
+        """Watermarks and memory; its partitions are the shards."""
+        return f"{self.prefix}.checkpoints"
+
+    def transactional_id(self, shard: int) -> str:
+        """Return the id that names the state, not the process: whoever initialises it owns it."""
+        return f"{self.checkpoints}-{shard}"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLimits:
+    """What the brokers said of the topics."""
+
+    alert_partitions: int
+    quarantine_partitions: int
+    alert_bytes: int
+    quarantine_bytes: int
+
+
+class Topics:
+    """Makes and checks the topics of one installation."""
+
+    def __init__(
+        self, *, settings: Kafka, connection: Connection, log: structlog.stdlib.BoundLogger
+    ) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._log = log
+        self.names = TopicNames(settings.prefix)
+
+    async def ensure(self) -> TopicLimits:
+        """Make what is absent, check what is present, and return the limits.
+
+        Raises:
+            TopicMismatch: naming topic, property, what was found, what is needed, and the remedy.
+            SinkError: the brokers cannot be reached, or do not allow it.
+        """
+        admin = self._connection.admin()
+        try:
+            await admin.start()
+            if self._settings.create_topics:
+                await self._create(admin)
+            return await self._check(admin)
+        except TopicMismatch:
+            raise
+        except Exception as error:
+            raise translate(
+                error, "reach or describe topics on", self._connection.servers
+            ) from error
+        finally:
+            await admin.close()
+
+    async def limits(self) -> TopicLimits:
+        """Ask for the limits again: an operator may have changed them."""
+        admin = self._connection.admin()
+        try:
+            await admin.start()
+            return await self._check(admin)
+        except TopicMismatch:
+            raise
+        except Exception as error:
+            raise translate(error, "describe topics on", self._connection.servers) from error
+        finally:
+            await admin.close()
+
+    async def _create(self, admin: AIOKafkaAdminClient) -> None:
+        settings = self._settings
+        present = set(await admin.list_topics())
+        kept = {
+            "cleanup.policy": "delete",
+            "retention.ms": str(settings.retention_hours * 3_600_000),
+        }
+        state = {"cleanup.policy": "compact", "segment.ms": "600000"}
+        safety = {"min.insync.replicas": str(max(1, settings.replication_factor - 1))}
+        wanted = [
+            (self.names.alerts, settings.alert_partitions, kept),
+            (self.names.quarantine, 1, kept),
+            (self.names.checkpoints, settings.shards, state),
+        ]
+        absent = [
+            NewTopic(
+                name=name,
+                num_partitions=partitions,
+                replication_factor=settings.replication_factor,
+                topic_configs={**config, **safety},
+            )
+            for name, partitions, config in wanted
+            if name not in present
+        ]
+        if not absent:
+            return
+        answer = await admin.create_topics(absent)
+        for name, code, *rest in answer.topic_errors:
+            if code not in (0, _ALREADY_EXISTS):
+                words = rest[0] if rest and rest[0] else f"error {code}"
+                raise TopicMismatch(
+                    f"topic {name} could not be made: {words}. Make it by hand and set "
+                    "kafka.create_topics: false, or mend kafka.replication_factor"
+                )
+            self._log.info("topic_created", topic=name)
+
+    async def _check(self, admin: AIOKafkaAdminClient) -> TopicLimits:
+        names = [self.names.alerts, self.names.quarantine, self.names.checkpoints]
+        partitions: dict[str, int] = {}
+        for topic in await admin.describe_topics(names):
+            if topic["error_code"] == 0:
+                partitions[topic["topic"]] = len(topic["partitions"])
+        missing = [name for name in names if name not in partitions]
+        if missing and self._settings.create_topics:
+            # Just made, and not known everywhere yet.
+            raise SinkUnavailable(f"topics are not ready yet: {', '.join(missing)}")
+        if missing:
+            raise TopicMismatch(
+                f"topics are missing: {', '.join(missing)}; make them, or set kafka.create_topics: true"
+            )
+        shards = partitions[self.names.checkpoints]
+        if shards != self._settings.shards:
+            raise TopicMismatch(
+                f"topic {self.names.checkpoints}: has {shards} partitions, kafka.shards is "
+                f"{self._settings.shards}; the number is fixed for ever: set kafka.shards: {shards}"
+            )
+        configs = await self._configs(admin, names)
+        for name, policy in (
+            (self.names.alerts, "delete"),
+            (self.names.quarantine, "delete"),
+            (self.names.checkpoints, "compact"),
+        ):
+            found = configs[name].get("cleanup.policy", policy)
+            if found != policy:
+                raise TopicMismatch(
+                    f"topic {name}: cleanup.policy is {found}, needed is {policy}; "
+                    "alter the topic, or choose another kafka.prefix"
+                )
+        return TopicLimits(
+            alert_partitions=partitions[self.names.alerts],
+            quarantine_partitions=partitions[self.names.quarantine],
+            alert_bytes=_room(configs[self.names.alerts]),
+            quarantine_bytes=_room(configs[self.names.quarantine]),
+        )
+
+    async def _configs(
+        self, admin: AIOKafkaAdminClient, names: list[str]
+    ) -> dict[str, dict[str, str]]:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+        configs: dict[str, dict[str, str]] = {name: {} for name in names}
+        for answer in await admin.describe_configs(resources):
+            for _code, _words, _kind, name, entries in answer.resources:
+                configs[name] = {entry[0]: entry[1] for entry in entries}
+        return configs
+
+
+def _room(config: dict[str, str]) -> int:
+    return max(1024, int(config.get("max.message.bytes") or 1_048_588) - _FRAME_BYTES)
