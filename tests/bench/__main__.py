@@ -16,7 +16,7 @@ import psutil
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.bench.bare import PARTITIONS
-from tests.bench.stage import Arrivals, Stage, stage
+from tests.harness.stage import Arrivals, Stage, stage
 
 _PATIENCE_SECONDS = 180
 

@@ -11,7 +11,7 @@ import time
 
 import psutil
 
-from tests.bench.stage import Arrivals, Usage, delays, percentile, stage
+from tests.harness.stage import Arrivals, Usage, delays, percentile, stage
 
 HOSTILE = (
     "throttle429", "http_5xx", "slow", "cut", "non_json", "trickle", "gzip_bomb", "deep_nesting",

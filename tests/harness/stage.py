@@ -164,3 +164,22 @@ def delays(
 
 def percentile(values: list[float], share: float) -> float:
     return values[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
+
+
+def recorded_answers(folder: Path) -> list[bytes]:
+    """Return the bytes of each distinct alert in the recorded `/api/alerts` answers."""
+    found: dict[bytes, None] = {}
+    decoder = json.JSONDecoder()
+    for file in sorted(folder.glob("mde_*.json")):
+        text = file.read_text()
+        at = text.index("[", text.index('"value"')) + 1
+        while (at := _next_object(text, at)) >= 0:
+            _, end = decoder.raw_decode(text, at)
+            found.setdefault(text[at:end].encode())
+            at = end
+    return list(found)
+
+
+def _next_object(text: str, at: int) -> int:
+    brace, bracket = text.find("{", at), text.find("]", at)
+    return brace if brace >= 0 and brace < bracket else -1
