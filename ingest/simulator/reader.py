@@ -1,0 +1,113 @@
+"""The judge's eyes: a plain `read_committed` consumer of the alerts and quarantine topics.
+
+The one place beside the daemon's sink where aiokafka is used: what the audit sees is what any
+consumer of these topics would see, from their beginning.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from ingest.simulator.audit import Observed, Where
+
+_TOPICS = {"alerts": Where.ALERTS, "quarantine": Where.QUARANTINE}
+_LOOK_SECONDS = 0.2
+_RECORDS = 2000
+
+
+class Reader:
+    """Reads what is committed, from the beginning, of the topics of one installation.
+
+    Args:
+        bootstrap: HOST:PORT of a broker, several with commas between.
+        prefix: the installation's `kafka.prefix`.
+    """
+
+    def __init__(self, *, bootstrap: str, prefix: str) -> None:
+        self._topics = {f"{prefix}.{name}": where for name, where in _TOPICS.items()}
+        self._partitions: list[TopicPartition] = []
+        self._committed = self._consumer(bootstrap, isolation="read_committed")
+        # How far there is anything to read is not for the isolated eye to say: an open transaction
+        # would hide it.
+        self._ruler = self._consumer(bootstrap, isolation="read_uncommitted")
+
+    @staticmethod
+    def _consumer(bootstrap: str, *, isolation: str) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            bootstrap_servers=bootstrap.split(","),
+            group_id=None,
+            enable_auto_commit=False,
+            isolation_level=isolation,
+            # One record of the quarantine topic may be as large as the broker takes.
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            fetch_max_wait_ms=100,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        try:
+            await self._committed.start()
+            await self._ruler.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Disconnect."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._committed.stop()
+        await self._ruler.stop()
+
+    async def find_topics(self) -> int:
+        """Wait until both topics exist; return how many partitions the alerts topic has."""
+        # Kafka tells nobody that a topic was made.
+        while not set(self._topics) <= await self._committed.topics():  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_SECONDS)
+        self._partitions = [
+            TopicPartition(topic, partition)
+            for topic in self._topics
+            for partition in sorted(self._committed.partitions_for_topic(topic) or ())
+        ]
+        self._committed.assign(self._partitions)
+        self._ruler.assign(self._partitions)
+        await self._committed.seek_to_beginning(*self._partitions)
+        return sum(self._topics[place.topic] is Where.ALERTS for place in self._partitions)
+
+    async def read(self, *, seconds: float) -> list[Observed]:
+        """Return what came within `seconds`, each partition in order; at once if there is any."""
+        polled = await self._committed.getmany(timeout_ms=int(seconds * 1000), max_records=_RECORDS)
+        return [
+            Observed(
+                where=self._topics[place.topic],
+                partition=place.partition,
+                offset=record.offset,
+                key=record.key or b"",
+                value=record.value or b"",
+                headers=record.headers,
+                timestamp=record.timestamp / 1000,
+            )
+            for place, records in polled.items()
+            for record in records
+        ]
+
+    async def behind(self) -> int:
+        """Return how many offsets lie between what was read and the end, hidden ones included."""
+        ends: dict[TopicPartition, int] = await self._ruler.end_offsets(self._partitions)
+        return sum(
+            [end - await self._committed.position(place) for place, end in ends.items()],
+        )
+
+
+__all__ = ["KafkaError", "Reader"]
