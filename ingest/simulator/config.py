@@ -1,0 +1,73 @@
+"""The daemon's configuration that fits a simulated cloud."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ingest.simulator.cloud import REGION, SimulatedCloud
+from ingest.simulator.entra import DEFENDER
+from ingest.simulator.times import TICKS
+
+_RECONCILE_INTERVALS = 6
+_LEAST_LOOK_BACK_SECONDS = 86_400
+_MARGIN_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """What the configuration needs beside the cloud itself."""
+
+    url: str
+    ca_file: Path
+    secret_file: Path
+    kafka: str
+    prefix: str
+    shards: int
+    poll_interval: float
+    listen_port: int
+
+
+def fitting_config(cloud: SimulatedCloud, fitting: Fitting) -> dict[str, Any]:
+    """Return the configuration: hosts, tenants, and a look-back that reaches the oldest alert."""
+    oldest = cloud.oldest() / TICKS
+    age = math.ceil(cloud.timeline.now() - oldest) + _MARGIN_SECONDS
+    look_back = max(age, _LEAST_LOOK_BACK_SECONDS)
+    content: dict[str, Any] = {
+        "entra": {
+            "client_id": cloud.client_id,
+            "client_secret_file": str(fitting.secret_file),
+            "login_url": fitting.url,
+        },
+        "ca_file": str(fitting.ca_file),
+        "regions": {REGION: {"api_url": fitting.url, "resource": DEFENDER}},
+        "kafka": {
+            "bootstrap_servers": fitting.kafka.split(","),
+            "prefix": fitting.prefix,
+            "shards": fitting.shards,
+            "replication_factor": 1,
+        },
+        "poll": {
+            "interval_seconds": fitting.poll_interval,
+            "reconcile_interval_seconds": fitting.poll_interval * _RECONCILE_INTERVALS,
+            "reconcile_look_back_seconds": look_back,
+            "first_look_back_seconds": look_back,
+            "parked_probe_seconds": fitting.poll_interval,
+        },
+        "listen": {"port": fitting.listen_port},
+        "tenants": [
+            {"id": customer.id, "name": customer.name, "region": customer.region}
+            for customer in cloud.customers.values()
+        ],
+    }
+    if not cloud.plan.limits:
+        content["source"] = {"calls_per_minute": 1_000_000, "calls_per_hour": 60_000_000}
+    return content
+
+
+def write_config(path: Path, content: dict[str, Any]) -> None:
+    """Write the configuration as a file for `defender-ingest run --config`."""
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    path.write_text(f"# Fits a running `defender-ingest simulate`.\n{text}", encoding="utf-8")
