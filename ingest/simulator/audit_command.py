@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.simulator.reader import KafkaError, Reader
+from ingest.simulator.reader import KafkaError
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.trial import Subject, Trial
 
@@ -60,8 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _judge(subject: Subject, cloud: RemoteCloud, *, wait: float) -> "Verdict":
-    async with Reader(bootstrap=subject.bootstrap, prefix=subject.prefix) as reader:
-        trial = Trial(subject=subject, cloud=cloud, reader=reader)
+    async with Trial(subject=subject, cloud=cloud) as trial:
         async with asyncio.timeout(max(1.0, wait)):
             await trial.find_topics()
         await trial.drain(at_most=wait)

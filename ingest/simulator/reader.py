@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from ingest.simulator.audit import Observed, Where
@@ -16,6 +17,11 @@ from ingest.simulator.audit import Observed, Where
 _TOPICS = {"alerts": Where.ALERTS, "quarantine": Where.QUARANTINE}
 _LOOK_SECONDS = 0.2
 _RECORDS = 2000
+
+_FETCH_BYTES = 64 * 1024 * 1024
+"""The embedded broker tells a fetch of every abort that ever was, also of those before its offset; a
+consumer then hides what the same producer committed later. A fetch from the beginning is right, so
+whole partitions should fit into one."""
 
 
 class Reader:
@@ -27,22 +33,22 @@ class Reader:
     """
 
     def __init__(self, *, bootstrap: str, prefix: str) -> None:
+        self._bootstrap = bootstrap.split(",")
         self._topics = {f"{prefix}.{name}": where for name, where in _TOPICS.items()}
         self._partitions: list[TopicPartition] = []
-        self._committed = self._consumer(bootstrap, isolation="read_committed")
+        self._committed = self._consumer(isolation="read_committed")
         # How far there is anything to read is not for the isolated eye to say: an open transaction
         # would hide it.
-        self._ruler = self._consumer(bootstrap, isolation="read_uncommitted")
+        self._ruler = self._consumer(isolation="read_uncommitted")
 
-    @staticmethod
-    def _consumer(bootstrap: str, *, isolation: str) -> AIOKafkaConsumer:
+    def _consumer(self, *, isolation: str) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
-            bootstrap_servers=bootstrap.split(","),
+            bootstrap_servers=self._bootstrap,
             group_id=None,
             enable_auto_commit=False,
             isolation_level=isolation,
-            # One record of the quarantine topic may be as large as the broker takes.
-            max_partition_fetch_bytes=4 * 1024 * 1024,
+            fetch_max_bytes=_FETCH_BYTES,
+            max_partition_fetch_bytes=_FETCH_BYTES,
             fetch_max_wait_ms=100,
         )
 
@@ -72,18 +78,29 @@ class Reader:
 
     async def find_topics(self) -> int:
         """Wait until both topics exist; return how many partitions the alerts topic has."""
-        # Kafka tells nobody that a topic was made.
-        while not set(self._topics) <= await self._committed.topics():  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_SECONDS)
-        self._partitions = [
-            TopicPartition(topic, partition)
-            for topic in self._topics
-            for partition in sorted(self._committed.partitions_for_topic(topic) or ())
-        ]
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        await admin.start()
+        try:
+            # Kafka tells nobody that a topic was made.
+            while not (found := await self._described(admin)):  # noqa: ASYNC110
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            await admin.close()
+        self._partitions = found
         self._committed.assign(self._partitions)
         self._ruler.assign(self._partitions)
         await self._committed.seek_to_beginning(*self._partitions)
         return sum(self._topics[place.topic] is Where.ALERTS for place in self._partitions)
+
+    async def _described(self, admin: AIOKafkaAdminClient) -> list[TopicPartition]:
+        described = await admin.describe_topics(list(self._topics))
+        if any(topic["error_code"] or not topic["partitions"] for topic in described):
+            return []
+        return [
+            TopicPartition(topic["topic"], partition["partition"])
+            for topic in described
+            for partition in topic["partitions"]
+        ]
 
     async def read(self, *, seconds: float) -> list[Observed]:
         """Return what came within `seconds`, each partition in order; at once if there is any."""

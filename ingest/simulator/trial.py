@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import yaml
 
@@ -16,7 +17,6 @@ from ingest.simulator.verdict import Verdict
 
 _READ_SECONDS = 0.2
 _REFRESH_SECONDS = 2.0
-_END_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,11 @@ class Subject:
 
 
 class Trial:
-    """The reader and the audit of one run.
+    """One run: read along, then judged by a second reading from the beginning.
 
     Args:
         subject: the daemon.
         cloud: the simulator.
-        reader: reads what the daemon published.
         watch: called with what was read, as it comes.
     """
 
@@ -68,18 +67,34 @@ class Trial:
         *,
         subject: Subject,
         cloud: RemoteCloud,
-        reader: Reader,
         watch: Callable[[Sequence[Observed]], None] = lambda _: None,
     ) -> None:
+        self._subject = subject
         self._cloud = cloud
-        self._reader = reader
+        self._reader = self._fresh_reader()
         self._watch = watch
-        self._refreshed = 0.0
-        self.audit = Audit(poll_interval=subject.poll_interval)
+        self._seen = Audit(poll_interval=subject.poll_interval)
+
+    def _fresh_reader(self) -> Reader:
+        return Reader(bootstrap=self._subject.bootstrap, prefix=self._subject.prefix)
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        await self._reader.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Disconnect."""
+        await self._reader.close()
 
     async def find_topics(self) -> None:
         """Wait until the daemon's topics exist."""
-        self.audit.partitions = await self._reader.find_topics()
+        await self._reader.find_topics()
 
     async def follow(self, *, seconds: float) -> None:
         """Read along for so long."""
@@ -94,41 +109,48 @@ class Trial:
         """
         await asyncio.to_thread(self._cloud.freeze)
         end = time.monotonic() + at_most
-        await self._refresh()
-        while (missing := self.audit.missing()) and time.monotonic() < end:
+        await self._learn(self._seen)
+        refreshed = time.monotonic()
+        while (missing := self._seen.missing()) and time.monotonic() < end:
             await self._step(_READ_SECONDS)
-            if time.monotonic() - self._refreshed > _REFRESH_SECONDS:
-                await self._refresh()
+            if time.monotonic() - refreshed > _REFRESH_SECONDS:
+                await self._learn(self._seen)
+                refreshed = time.monotonic()
         return missing
 
-    async def judge(self, *, harness_outages: Sequence[tuple[float, float]] = ()) -> Verdict:
+    async def judge(
+        self, *, harness_outages: Sequence[tuple[float, float]] = (), at_most: float = 60
+    ) -> Verdict:
         """Read to the end and judge; the daemon has been stopped or is quiet.
 
         Args:
             harness_outages: times in which whoever ran this kept the daemon itself from reading.
+            at_most: seconds to wait for the end of what was written.
 
         Raises:
-            TimeoutError: if an open transaction hides the end for a minute.
+            TimeoutError: if an open transaction hides the end for so long.
         """
-        async with asyncio.timeout(_END_SECONDS):
-            while await self._reader.behind():
-                await self._step(_READ_SECONDS)
-        await self._refresh()
+        audit = Audit(poll_interval=self._subject.poll_interval)
+        async with asyncio.timeout(at_most), self._fresh_reader() as reader:
+            audit.partitions = await reader.find_topics()
+            while await reader.behind():
+                for record in await reader.read(seconds=_READ_SECONDS):
+                    audit.saw(record)
+        await self._learn(audit)
         outages: Mapping[str, Sequence[Sequence[float | None]]] = {
             **await asyncio.to_thread(self._cloud.outages),
             "*": harness_outages,
         }
-        self.audit.excuse(outages)
-        return self.audit.verdict()
+        audit.excuse(outages)
+        return audit.verdict()
 
     async def _step(self, seconds: float) -> None:
         records = await self._reader.read(seconds=seconds)
         for record in records:
-            self.audit.saw(record)
+            self._seen.saw(record)
         if records:
             self._watch(records)
 
-    async def _refresh(self) -> None:
+    async def _learn(self, audit: Audit) -> None:
         for line in await asyncio.to_thread(lambda: list(self._cloud.record())):
-            self.audit.expect(line)
-        self._refreshed = time.monotonic()
+            audit.expect(line)
