@@ -18,16 +18,20 @@ def handle(cloud: "SimulatedCloud", method: str, path: str, body: bytes) -> Resp
         return _READS[name](cloud)
     if method == "POST" and name in _WRITES:
         try:
-            content = json.loads(body) if body.strip() else {}
-            if not isinstance(content, dict):
-                raise TypeError("a JSON object is expected")
-            return _WRITES[name](cloud, content)
+            return _WRITES[name](cloud, _content(body))
         except KeyError as error:
             return api_error(404, "NotFound", f"there is no {error.args[0]}")
         except (FaultError, TypeError, ValueError) as error:
             return api_error(400, "BadRequest", str(error))
     known = [f"GET {name}" for name in _READS] + [f"POST {name}" for name in _WRITES]
     return api_error(404, "NotFound", f"known under /admin/: {', '.join(known)}")
+
+
+def _content(body: bytes) -> dict[str, Any]:
+    content = json.loads(body) if body.strip() else {}
+    if not isinstance(content, dict):
+        raise TypeError("a JSON object is expected")
+    return content
 
 
 def _record(cloud: "SimulatedCloud") -> Response:

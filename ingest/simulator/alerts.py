@@ -19,6 +19,7 @@ from ingest.simulator.times import TICKS, Timeline, http_date
 PATHS = frozenset({"/api/alerts", "/api/v1.0/alerts"})
 
 _GZIP_FROM_BYTES = 1024
+_PIECES = 40
 _YEARS_SECONDS = 10 * 365 * 86_400
 _ABSURD = ("soon", "-5", "", "1e3", "Thu, 01 Jan 1970 00:00:00 GMT", "3,7", "0x10")
 
@@ -42,7 +43,7 @@ class AlertApi:
     Args:
         page_cap: the most records of any page, below `$top`; None for no cap.
         limits: whether the documented limits hold.
-        answers: gives a recorded answer in place of a first page, or None.
+        recorded: gives a recorded answer in place of a first page, or None.
     """
 
     def __init__(
@@ -88,11 +89,12 @@ class AlertApi:
             gzip="gzip" in headers.get("accept-encoding", ""),
         )
         customer.calls.add(asked.wall)
-        answer = self._answer(method, asked, grant)
+        answer = self._refusal(method, asked, grant) or self._answer(asked)
         customer.calls.status[answer.status] += 1
         return answer
 
-    def _answer(self, method: str, asked: Asked, grant: Grant) -> Response:
+    def _refusal(self, method: str, asked: Asked, grant: Grant) -> Response | None:
+        """Refuse a call that may not be made, or not now; None where it may."""
         customer = asked.customer
         if grant.expires <= asked.now or grant.generation != customer.tokens_since:
             return _unauthorized("The token has expired, or it was revoked.")
@@ -110,7 +112,10 @@ class AlertApi:
             return _throttled(str(wait))
         if method != "GET":
             return api_error(405, "MethodNotAllowed", "The method is not allowed here.")
-        for fault in customer.afflicted(asked.now, Layer.INSTEAD):
+        return None
+
+    def _answer(self, asked: Asked) -> Response:
+        for fault in asked.customer.afflicted(asked.now, Layer.INSTEAD):
             return self._instead(fault, asked)
         try:
             query = read_query(asked.query)
@@ -246,34 +251,40 @@ class AlertApi:
         """Put an answer on the wire, with what goes wrong there."""
         headers = {"Content-Type": "application/json; odata.metadata=minimal; charset=utf-8"}
         outages = asked.customer.outages
-        pace: Pace | None = None
-        took, whole = 0.0, True
+        kinds = {fault.kind for fault in wire}
         for fault in wire:
-            match fault.kind:
-                case "slow":
-                    took = float(fault.options["delay"])
-                    pace = replace(pace or Pace(), delay=took)
-                case "trickle":
-                    took = float(fault.options["over"])
-                    pace = replace(pace or Pace(), piece=max(1, len(body) // 40), pause=took / 41)
-                case "cut":
-                    whole = False
-                    pace = replace(pace or Pace(), cut_after=len(body) // 2)
-                case _:
-                    pass
             self._book.served(fault)
+        pace, took = _pace(wire, len(body))
         if wire:
             outages.failed(asked.wall, asked.wall + took)
-        if whole:
-            if not wire or any(fault.kind in ("slow", "trickle") for fault in wire):
-                outages.succeeded()
-            for kind in served:
-                if kind is not None:
-                    self._book.counts[kind] += 1
+        if not kinds & {"cut", "deep_nesting"}:
+            outages.succeeded()
+        if "cut" not in kinds:
+            self._book.counts.update(kind for kind in served if kind is not None)
         if asked.gzip and len(body) >= _GZIP_FROM_BYTES and pace is None:
             body = igzip.compress(body, 1)
             headers["Content-Encoding"] = "gzip"
         return Response(200, body, headers, pace)
+
+
+def _pace(wire: Sequence[Fault], size: int) -> tuple[Pace | None, float]:
+    """Return how an answer of so many bytes is to be sent, and how long that takes."""
+    pace: Pace | None = None
+    took = 0.0
+    for fault in wire:
+        match fault.kind:
+            case "slow":
+                took = float(fault.options["delay"])
+                pace = replace(pace or Pace(), delay=took)
+            case "trickle":
+                took = float(fault.options["over"])
+                piece = max(1, size // _PIECES)
+                pace = replace(pace or Pace(), piece=piece, pause=took / (_PIECES + 1))
+            case "cut":
+                pace = replace(pace or Pace(), cut_after=size // 2)
+            case _:
+                pass
+    return pace, took
 
 
 def _unauthorized(message: str) -> Response:

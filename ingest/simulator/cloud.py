@@ -4,11 +4,13 @@ import random
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ingest.simulator import admin, alerts
+from ingest.simulator.content import MALFORMED_FORMS
 from ingest.simulator.customer import Customer
 from ingest.simulator.entra import Entra
 from ingest.simulator.exchange import Response, api_error
@@ -22,8 +24,9 @@ from ingest.simulator.times import Timeline, http_date, ticks_of
 REGION = "simulated"
 """The one region that all simulated tenants are in."""
 
-_COMPANIES = ["Contoso", "Fabrikam", "Northwind", "Adventure", "Litware", "Proseware", "Tailspin", "Wingtip"]
-_TRADES = ["Bank", "Foods", "Health", "Insurance", "Logistics", "Motors", "Power", "Retail", "Steel", "Travel"]
+_COMPANIES = ("Contoso", "Fabrikam", "Northwind", "Litware", "Proseware", "Tailspin", "Wingtip")
+_TRADES = ("Bank", "Foods", "Health", "Logistics", "Motors", "Power", "Retail", "Steel", "Travel")
+_HALF = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Plan:
     seed: int = 1
     births_per_minute: float = 300.0
     version_seconds: float = 30.0
-    backlog: int = 20
+    backlog: int = 40
     page_cap: int | None = None
     limits: bool = True
     faults: tuple[Line, ...] = ()
@@ -83,6 +86,7 @@ class SimulatedCloud:
         self._replay = Replay(list(plan.answers)) if plan.answers else None
         self.customers = {customer.id: customer for customer in self._found(rng)}
         self._fleet = list(self.customers)
+        self._malformed = cycle(MALFORMED_FORMS)
         self._script = Script(plan.faults, self.started, random.Random(f"{plan.seed}/faults"))
         self._entra = Entra(
             timeline=self.timeline,
@@ -113,7 +117,7 @@ class SimulatedCloud:
         customers = []
         for number, weight in enumerate(weights):
             identity = str(uuid.UUID(int=rng.getrandbits(128), version=4))
-            name = f"{_COMPANIES[number % 8]} {_TRADES[number // 8 % 10]} {number + 1}"
+            name = f"{_COMPANIES[number % 7]} {_TRADES[number // 7 % 9]} {number + 1}"
             rhythm = Rhythm(
                 births_per_minute=plan.births_per_minute * weight / total,
                 version_seconds=plan.version_seconds,
@@ -136,8 +140,8 @@ class SimulatedCloud:
                     name=name,
                     region=REGION,
                     population=population,
-                    links=rng.random() < 0.5,  # noqa: PLR2004 - every other tenant
-                    links_first=rng.random() < 0.5,  # noqa: PLR2004 - every other tenant
+                    links=rng.random() < _HALF,
+                    links_first=rng.random() < _HALF,
                     quota=Quota(),
                 )
             )
@@ -197,7 +201,8 @@ class SimulatedCloud:
                 case "year_9999":
                     population.bear_future(now)
                 case _:
-                    population.bear_malformed(now, fault.options["record"] or None)
+                    form = fault.options["record"] or next(self._malformed)
+                    population.bear_malformed(now, form)
 
     def advance(self) -> None:
         """Let everything that is due happen everywhere."""

@@ -64,7 +64,7 @@ def add_parser(
         default=30.0,
         help="the shortest life of a version before its alert changes again",
     )
-    parser.add_argument("--backlog", type=int, default=20, help="alerts per tenant at the start")
+    parser.add_argument("--backlog", type=_whole, default=40, help="alerts per tenant at the start")
     parser.add_argument("--page-cap", type=_count, help="the most records of any page")
     parser.add_argument("--no-limits", action="store_true", help="any number of calls is answered")
     parser.add_argument(
@@ -77,19 +77,20 @@ def add_parser(
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code."""
     if args.write_config and not args.kafka:
-        print("--write-config needs --kafka HOST:PORT", file=sys.stderr)
+        print("--write-config needs --kafka HOST:PORT", file=sys.stderr)  # noqa: T201
         return os.EX_USAGE
     try:
         script = load_script(args.faults)
         answers = load_answers(args.samples) if args.samples else []
     except (FaultError, SamplesError) as error:
-        print(error, file=sys.stderr)
+        print(error, file=sys.stderr)  # noqa: T201
         return os.EX_CONFIG
     births = args.births_per_minute
     with ExitStack() as stack:
         folder = args.state_dir
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simulate-")))
+        folder = folder.absolute()
         folder.mkdir(parents=True, exist_ok=True)
         secret_file, secret = _secret(folder)
         plan = Plan(
@@ -122,8 +123,8 @@ async def _serve(
             if args.write_config:
                 fitting = Fitting(
                     url=server.url,
-                    ca_file=ca_file.absolute(),
-                    secret_file=secret_file.absolute(),
+                    ca_file=ca_file,
+                    secret_file=secret_file,
                     kafka=args.kafka,
                     prefix=args.prefix,
                     shards=args.shards,
@@ -134,7 +135,7 @@ async def _serve(
             ready = {
                 "event": "ready",
                 "url": server.url,
-                "ca_file": str(ca_file.absolute()),
+                "ca_file": str(ca_file),
                 "config": str(args.write_config) if args.write_config else None,
             }
             print(json.dumps(ready), flush=True)  # noqa: T201 - who started it waits for this line
@@ -158,6 +159,13 @@ def _count(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be below 0")
     return number
 
 

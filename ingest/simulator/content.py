@@ -23,12 +23,16 @@ _TITLES = (
     ("Ransomware activity \U0001f512 in C:\\Users\\Public", "Ransomware", ("T1486", "T1490")),
 )
 _DESCRIPTION = (
-    "Malware and unwanted software are undesirable applications that perform annoying, "
-    "disruptive, or harmful actions on affected machines. ",
+    (
+        "Malware and unwanted software are undesirable applications that perform annoying, "
+        "disruptive, or harmful actions on affected machines. "
+    ),
     "Some of these undesirable applications can replicate and spread from one machine to another. ",
     'The process "rundll32.exe" loaded a library from a user\u2019s folder.\n\n',
-    "Others are able to receive commands from remote attackers <script>/* not a script */</script> "
-    "and perform activities associated with cyber attacks.\r\n",
+    (
+        "Others are able to receive commands from remote attackers <script>/* no script */</script> "
+        "and perform activities associated with cyber attacks.\r\n"
+    ),
     "Binaries signed by Microsoft can be used to run low-reputation arbitrary code.\t",
 )
 _SOURCES = ("WindowsDefenderAtp", "WindowsDefenderAv", "CustomerTI", "AutomatedInvestigation")
@@ -46,7 +50,33 @@ _COMMENTS = (
     'user says: "I clicked it"',
     "geprüft, ungefährlich",
 )
-_EVIDENCE_FIELDS = ["entityType", "evidenceCreationTime", "sha1", "sha256", "fileName", "filePath", "processId", "processCommandLine", "processCreationTime", "parentProcessId", "parentProcessCreationTime", "parentProcessFileName", "parentProcessFilePath", "ipAddress", "url", "registryKey", "registryHive", "registryValueType", "registryValue", "accountName", "domainName", "userSid", "aadUserId", "userPrincipalName", "detectionStatus"]
+_EVIDENCE_FIELDS = (
+    "entityType",
+    "evidenceCreationTime",
+    "sha1",
+    "sha256",
+    "fileName",
+    "filePath",
+    "processId",
+    "processCommandLine",
+    "processCreationTime",
+    "parentProcessId",
+    "parentProcessCreationTime",
+    "parentProcessFileName",
+    "parentProcessFilePath",
+    "ipAddress",
+    "url",
+    "registryKey",
+    "registryHive",
+    "registryValueType",
+    "registryValue",
+    "accountName",
+    "domainName",
+    "userSid",
+    "aadUserId",
+    "userPrincipalName",
+    "detectionStatus",
+)
 
 STEPS = ("status", "comment", "evidence", "owner", "verdict", "severity")
 """What may change in an alert's life."""
@@ -219,10 +249,13 @@ def _step(alert: dict[str, Any], story: Story, bits: bytes, step: str, at: int, 
 
 def _awkward(alert: dict[str, Any], bits: bytes) -> bytes:
     """Write JSON in one of the ways that are legal: a decoder followed by an encoder would show."""
-    if bits[31] % 5 == 1:
-        alert = dict(reversed(alert.items()))
-    elif bits[31] % 5 == 2:
-        alert = dict(sorted(alert.items()))
+    match bits[31] % 5:
+        case 1:
+            alert = dict(reversed(alert.items()))
+        case 2:
+            alert = dict(sorted(alert.items()))
+        case _:
+            pass
     match bits[40] % 10:
         case 0 | 1 | 2:
             text = _dump(alert, (",", ":"))
@@ -253,31 +286,28 @@ def _dump(alert: Mapping[str, Any], separators: tuple[str, str], *, ascii_only: 
 def malformed(form: str, story: Story, updated: str) -> bytes:
     """Return a record that is legal JSON and no alert; `form` is one of `MALFORMED_FORMS`."""
     fields = _fields(story, story.bits(), updated)
-    match form:
-        case "no_id":
-            del fields["id"]
-        case "no_time":
-            del fields["lastUpdateTime"]
-        case "null_time":
-            fields["lastUpdateTime"] = None
-        case "unreadable_time":
-            fields["lastUpdateTime"] = f"yesterday, {updated}"
-        case "newline_id":
-            fields["id"] = f"{story.id}\n{story.seed}\r\n"
-        case "giant_id":
-            fields["id"] = story.id + "7" * (1024 * 1024)
-        case "number_id":
-            fields["id"] = story.seed
-        case "empty_id":
-            fields["id"] = ""
-        case "string":
-            return json.dumps(f"not an alert: {story.id}").encode()
-        case "list":
-            return json.dumps([fields], indent=1).encode()
-        case _:
-            raise ValueError(f"no such form: {form}")
+    if form == "string":
+        return json.dumps(f"not an alert: {story.id}").encode()
+    if form == "list":
+        return json.dumps([fields], indent=1).encode()
+    name, value = {
+        "no_id": ("id", _ABSENT),
+        "no_time": ("lastUpdateTime", _ABSENT),
+        "null_time": ("lastUpdateTime", None),
+        "unreadable_time": ("lastUpdateTime", f"yesterday, {updated}"),
+        "newline_id": ("id", f"{story.id}\n{story.seed}\r\n"),
+        "giant_id": ("id", story.id + "7" * (1024 * 1024)),
+        "number_id": ("id", story.seed),
+        "empty_id": ("id", ""),
+    }[form]
+    if value is _ABSENT:
+        del fields[name]
+    else:
+        fields[name] = value
     return _dump(fields, (", ", ": ")).encode()
 
+
+_ABSENT = object()
 
 MALFORMED_FORMS: Sequence[str] = (
     "no_id",

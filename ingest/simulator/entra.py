@@ -50,8 +50,10 @@ _REFUSALS: Mapping[int, tuple[int, str, str]] = {
     90002: (
         400,
         "invalid_request",
-        "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are "
-        "signing into the correct cloud.",
+        (
+            "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are "
+            "signing into the correct cloud."
+        ),
     ),
     90033: (503, "temporarily_unavailable", "A transient error has occurred. Please try again."),
     90038: (
@@ -73,24 +75,30 @@ _REFUSALS: Mapping[int, tuple[int, str, str]] = {
     700016: (
         400,
         "unauthorized_client",
-        "Application with identifier '{client}' was not found in the directory '{tenant}'. This can "
-        "happen if the application has not been installed by the administrator of the tenant or "
-        "consented to by any user in the tenant.",
+        (
+            "Application with identifier '{client}' was not found in the directory '{tenant}'. This can "
+            "happen if the application has not been installed by the administrator of the tenant or "
+            "consented to by any user in the tenant."
+        ),
     ),
     700027: (401, "invalid_client", "The certificate with the assertion is not registered."),
     900144: (400, "invalid_request", "The request body must contain the parameter '{missing}'."),
     1002012: (
         400,
         "invalid_scope",
-        "The provided value for scope {resource} is not valid. Client credential flows must have a "
-        "scope value with /.default suffixed to the resource identifier.",
+        (
+            "The provided value for scope {resource} is not valid. Client credential flows must have a "
+            "scope value with /.default suffixed to the resource identifier."
+        ),
     ),
     7000112: (400, "unauthorized_client", "Application '{client}' is disabled."),
     7000215: (
         401,
         "invalid_client",
-        "Invalid client secret provided. Ensure the secret being sent in the request is the client "
-        "secret value, not the client secret ID, for a secret added to app '{client}'.",
+        (
+            "Invalid client secret provided. Ensure the secret being sent in the request is the client "
+            "secret value, not the client secret ID, for a secret added to app '{client}'."
+        ),
     ),
     7000218: (
         401,
@@ -232,21 +240,16 @@ class Entra:
         self, form: Mapping[str, str], resource: str, asked: str, *, v2: bool
     ) -> int | None:
         """Return the AADSTS code of what is wrong with a request, None where nothing is."""
-        if form["grant_type"] != "client_credentials":
-            return 70003
-        if form["client_id"] != self._client_id:
-            return 700016
-        if "client_assertion" in form:
-            return 700027
-        if "client_secret" not in form:
-            return 7000218
-        if form["client_secret"] != self._client_secret:
-            return 7000215
-        if v2 and not asked.endswith("/.default"):
-            return 1002012
-        if resource not in _RESOURCES:
-            return 500011
-        return None
+        objections = (
+            (form["grant_type"] != "client_credentials", 70003),
+            (form["client_id"] != self._client_id, 700016),
+            ("client_assertion" in form, 700027),
+            ("client_secret" not in form, 7000218),
+            (form.get("client_secret") != self._client_secret, 7000215),
+            (v2 and not asked.endswith("/.default"), 1002012),
+            (resource not in _RESOURCES, 500011),
+        )
+        return next((code for wrong, code in objections if wrong), None)
 
     def _faulty(
         self,

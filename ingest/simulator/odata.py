@@ -50,6 +50,7 @@ _TOKEN = re.compile(
 )
 
 _DEEPEST = 32
+_LONGEST_COUNT = 18
 
 Fields = Callable[[str], Any]
 """Looks a property of one alert up: ticks for a time, None where it is absent or null."""
@@ -290,7 +291,7 @@ def _count(options: Mapping[str, str], name: str, default: int, maximum: int | N
     text = options.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+    if not (text.isascii() and text.isdecimal() and len(text) <= _LONGEST_COUNT):
         raise ODataError(f"Invalid value '{text}' for {name} query option found")
     if maximum is not None and int(text) > maximum:
         raise ODataError(

@@ -8,7 +8,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass
 from typing import Any
 
-from ingest.simulator.content import MALFORMED_FORMS, STEPS, Story, compose, malformed
+from ingest.simulator.content import STEPS, Story, compose, malformed
 from ingest.simulator.record import Entry, Record
 from ingest.simulator.times import (
     FAR_FUTURE,
@@ -25,6 +25,17 @@ _BACKLOG_SECONDS = 6 * 3600
 _SILENT_REACH_SECONDS = 150.0
 """Content changes without its time only so long after it: within any sane overlap."""
 
+_BACKLOG_CHANGES = 0.2
+_TIES = 0.06
+_NATURALLY_LATE = 0.1
+_STEPPED = 0.5
+_SILENT = 0.15
+_CHANGES = 0.6
+"""Chances: that an old alert changes, several share a time, one appears late, a time is stepped, a
+change leaves the time as it was, and there is a next change."""
+
+_MOST_DIGITS = 7
+_MOST_STEPS = 12
 _HUGE_BYTES = 1_200_000
 _TIME_VALUE = re.compile(rb'("lastUpdateTime"\s*:\s*")[^"]*(")')
 
@@ -63,7 +74,7 @@ class Stored:
 
     def shuffled(self, turn: int) -> bytes:
         """Return the same content with its evidence in another order."""
-        if self.fixed:
+        if not self.can_shuffle:
             return self.raw
         raw = compose(self.story, self.text, expand=True, evidence_order=turn)
         self.entry.seen_as(raw)
@@ -72,7 +83,7 @@ class Stored:
     @property
     def can_shuffle(self) -> bool:
         """Whether there is evidence that could stand in another order."""
-        return not self.fixed and self.raw.count(b'"entityType"') > 1
+        return not (self.fixed or self.story.padding) and self.raw.count(b'"entityType"') > 1
 
     def field(self, name: str) -> Any:
         """Return a property for a filter: ticks for times, None where there is none."""
@@ -127,7 +138,7 @@ class Population:
             now - 60 - self._rng.random() * _BACKLOG_SECONDS for _ in range(self._rhythm.backlog)
         ):
             stored = self._bear(at, visible=now)
-            if self._rhythm.births_per_minute and self._rng.random() < 0.2:
+            if self._rhythm.births_per_minute and self._chance(_BACKLOG_CHANGES):
                 self._plan_change(stored, now + self._rng.random() * 60.0)
         self._plan_birth(now)
 
@@ -198,11 +209,10 @@ class Population:
         """Let an alert become visible that is larger than a broker takes."""
         self._bear(now, visible=now, padding=size, kind="huge", fault="huge")
 
-    def bear_malformed(self, now: float, form: str | None) -> None:
-        """Let a record become visible that is no alert."""
+    def bear_malformed(self, now: float, form: str) -> None:
+        """Let a record become visible that is no alert, in one of its forms."""
         story = self._story(now)
         updated, text = self._instant(now)
-        form = form or MALFORMED_FORMS[self._born % len(MALFORMED_FORMS)]
         raw = malformed(form, story, text)
         story.id = f"{form} {story.id}"
         self._insert(
@@ -220,8 +230,8 @@ class Population:
 
     def _births(self, at: float) -> None:
         """Let one alert be born, or several that share their `lastUpdateTime`."""
-        several = self._rng.randrange(2, 6) if self._rng.random() < 0.06 else 1
-        delay = self._rng.uniform(0.2, 20.0) if self._rng.random() < 0.1 else 0.0
+        several = self._rng.randrange(2, 6) if self._chance(_TIES) else 1
+        delay = self._rng.uniform(0.2, 20.0) if self._chance(_NATURALLY_LATE) else 0.0
         first = self._bear(at - delay, visible=at)
         for _ in range(several - 1):
             self._bear(at - delay, visible=at, text=first.text)
@@ -242,7 +252,8 @@ class Population:
         # A shared or cut time may lie before this alert's own creation otherwise.
         story.created = min(story.created, updated)
         stored = self._insert(story, updated, text, None, visible, kind=kind, fault=fault)
-        if kind == "alert":
+        if fault is None:
+            # A fault's record stays as it is: it has to be found, however long that takes.
             self._plan_change(stored, visible)
         return stored
 
@@ -258,7 +269,7 @@ class Population:
         """Return a time near `at` in one of the widths that the API has."""
         ticks = ticks_of(at)
         digits = self._rng.choice((0, 1, 2, 2, 3, 4, 5, 6, 7, 7, 7))
-        if digits == 7 and self._rng.random() < 0.5:
+        if digits == _MOST_DIGITS and self._chance(_STEPPED):
             # The API's times step by a three-hundredth of a second.
             ticks = (ticks * 300 // TICKS) * TICKS // 300
         text = write_instant(ticks, digits)
@@ -344,8 +355,13 @@ class Population:
         self._place(stored)
 
     def _change(self, stored: Stored, at: float) -> None:
-        """Let one alert change, and at times others with it, at the same instant."""
-        silent = at - stored.updated / TICKS < _SILENT_REACH_SECONDS and self._rng.random() < 0.15
+        """Let one alert change; at times without its `lastUpdateTime`."""
+        # Two in a row could bring the same bytes back, which nobody could tell apart.
+        silent = (
+            not stored.entry.silent
+            and at - stored.updated / TICKS < _SILENT_REACH_SECONDS
+            and self._chance(_SILENT)
+        )
         updated, text = (stored.updated, stored.text) if silent else self._instant(at)
         if updated <= stored.updated and not silent:
             updated = max(ticks_of(at), stored.updated + 1)
@@ -354,6 +370,9 @@ class Population:
         self._replace(stored, updated, text, at, silent=silent)
         self._plan_change(stored, at)
 
+    def _chance(self, share: float) -> bool:
+        return self._rng.random() < share
+
     def _plan_birth(self, now: float) -> None:
         if self._rhythm.births_per_minute > 0 and not self._frozen:
             wait = self._rng.expovariate(self._rhythm.births_per_minute / 60.0)
@@ -361,7 +380,7 @@ class Population:
 
     def _plan_change(self, stored: Stored, now: float) -> None:
         quiet = self._rhythm.births_per_minute == 0 or self._frozen
-        if not quiet and len(stored.story.steps) < 12 and self._rng.random() < 0.6:
+        if not quiet and len(stored.story.steps) < _MOST_STEPS and self._chance(_CHANGES):
             wait = self._rhythm.version_seconds * (1.0 + self._rng.expovariate(1.0))
             self._plan(now + wait, stored)
 

@@ -5,6 +5,7 @@ import ipaddress
 import socket
 import ssl
 import struct
+from typing import Self
 
 from aiohttp import web
 
@@ -30,7 +31,7 @@ class SimulatorServer:
         """Where it is reached."""
         return f"https://{self._host}:{self.port}"
 
-    async def __aenter__(self) -> "SimulatorServer":
+    async def __aenter__(self) -> Self:
         await self._runner.setup()
         site = web.TCPSite(
             self._runner, self._host, self._wanted, ssl_context=self._context, backlog=1024
