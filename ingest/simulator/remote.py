@@ -59,6 +59,11 @@ class RemoteCloud:
         faults: dict[str, int] = json.loads(self.get("faults"))
         return faults
 
+    def tenants(self) -> list[dict[str, str]]:
+        """Return its tenants, each with id, name and region."""
+        tenants: list[dict[str, str]] = json.loads(self.get("tenants"))
+        return tenants
+
     def summary(self) -> dict[str, Any]:
         """Return its live counts."""
         summary: dict[str, Any] = json.loads(self.get("summary"))

@@ -102,6 +102,10 @@ class Trial:
         while (left := end - time.monotonic()) > 0:
             await self._step(min(left, _READ_SECONDS))
 
+    async def behind(self) -> int:
+        """Return how many offsets were not read yet."""
+        return await self._reader.behind()
+
     async def drain(self, *, at_most: float) -> int:
         """Freeze the simulator and read until every current version was seen.
 
