@@ -1,0 +1,128 @@
+"""Kill the daemon at random on Apache Kafka: `python -m tests.crash --runs 20 --seed 0`.
+
+A busy fleet with faults; `kill -9` one to six seconds after the daemon began to publish, a look at what
+the broker shows of open transactions, and a new start. At the end the simulator is frozen, the daemon
+catches up and stops, and the audit judges. The last line is the audit's, with `open_at_kill`: the kills
+that left a transaction open. Fails if the audit does, or if fewer than a quarter of the kills did.
+"""
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from ingest.simulator.processes import Child, ChildFailed
+from ingest.simulator.remote import RemoteCloud
+from ingest.simulator.trial import Subject, Trial
+from tests.crash.offsets import Offsets
+from tests.harness.stage import stage
+
+PUBLISHING_SECONDS = 60
+LEAST_SHARE_OPEN = 0.25
+
+
+class Harness:
+    """Starts and kills one daemon over and over."""
+
+    def __init__(self, *, daemon: Child, offsets: Offsets, rng: random.Random) -> None:
+        self.daemon = daemon
+        self.offsets = offsets
+        self.rng = rng
+        self.outages: list[tuple[float, float]] = []
+        self.open_at_kill = 0
+        self.down_since = time.time()
+
+    async def start(self) -> None:
+        """Start the daemon; return once it publishes."""
+        before = await self.offsets.written()
+        self.daemon.start()
+        deadline = time.monotonic() + PUBLISHING_SECONDS
+        while await self.offsets.written() == before:
+            if not self.daemon.running or time.monotonic() > deadline:
+                raise ChildFailed(f"the daemon does not publish\n{self.daemon.tail()}")
+            await asyncio.sleep(0.1)
+        self.outages.append((self.down_since, time.time()))
+
+    async def kill(self, number: int) -> None:
+        """Let it publish for a while, kill it, and look at the broker."""
+        lived = self.rng.uniform(1, 6)
+        await asyncio.sleep(lived)
+        if not self.daemon.running:
+            raise ChildFailed(f"the daemon ended by itself\n{self.daemon.tail()}")
+        self.daemon.kill()
+        self.down_since = time.time()
+        found = await self.offsets.open()
+        self.open_at_kill += bool(found)
+        print(
+            f"kill {number}: after {lived:.1f} s of publishing, "
+            f"{len(found)} partitions with an open transaction",
+            *found[:3],
+            flush=True,
+        )
+
+
+async def crash(arguments: argparse.Namespace, folder: Path) -> int:
+    flags = [
+        *("--tenants", str(arguments.tenants), "--seed", str(arguments.seed)),
+        *("--births-per-minute", str(arguments.births), "--faults", "default"),
+        *("--poll-interval", "2", "--version-seconds", "20", "--backlog", "100", "--no-limits"),
+    ]
+    with stage(*flags, folder=folder) as run:
+        subject = Subject.of(run.config)
+        cloud = RemoteCloud(url=run.ready["url"], ca_file=Path(run.ready["ca_file"]))
+        topics = [f"{subject.prefix}.{name}" for name in ("alerts", "quarantine", "checkpoints")]
+        async with Offsets(bootstrap=subject.bootstrap, topics=topics) as offsets:
+            with ExitStack() as stack:
+                daemon = run.daemon()
+                stack.callback(daemon.kill)
+                harness = Harness(daemon=daemon, offsets=offsets, rng=random.Random(arguments.seed))
+                for number in range(1, arguments.runs + 1):
+                    await harness.start()
+                    await harness.kill(number)
+                await harness.start()
+                async with Trial(subject=subject, cloud=cloud) as trial:
+                    await trial.find_topics()
+                    missing = await trial.drain(at_most=120)
+                    if missing:
+                        print(f"{missing} current versions did not come")
+                    code = await asyncio.to_thread(daemon.stop, timeout=40)
+                    verdict = await trial.judge(harness_outages=harness.outages)
+        for kind, count in sorted(cloud.faults().items()):
+            print(f"fault injected: {kind:<20} {count:>6}")
+        for line in verdict.report():
+            print(line)
+        if code:
+            print(f"the daemon did not stop in good order: exit code {code}\n{daemon.tail()}")
+        rarely = harness.open_at_kill < LEAST_SHARE_OPEN * arguments.runs
+        if rarely:
+            print("too few kills hit an open transaction: this run proves little")
+        print(f"{verdict.line} open_at_kill={harness.open_at_kill}", flush=True)
+        return verdict.exit_code or int(bool(code) or rarely)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tenants", type=int, default=60)
+    parser.add_argument("--births", type=float, default=3000, help="a minute, in the whole fleet")
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="defender-crash-"))
+    code = 1
+    try:
+        code = asyncio.run(crash(arguments, folder))
+    finally:
+        if code:
+            print(f"logs are kept in {folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
