@@ -36,8 +36,8 @@ class Subject:
         Raises:
             ValueError: if something is missing there.
         """
-        content: dict[str, Any] = yaml.safe_load(config.read_text())
         try:
+            content: dict[str, Any] = yaml.safe_load(config.read_text()) or {}
             listen = content.get("listen", {})
             port = listen.get("port", 9464)
             return cls(
@@ -47,9 +47,9 @@ class Subject:
                 ca_file=Path(content["ca_file"]),
                 status_url=f"http://{listen.get('host', '127.0.0.1')}:{port}" if port else None,
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
             raise ValueError(
-                f"{config} has no {error}; the simulator writes one that has"
+                f"{config} does not say what is needed ({error}); the simulator writes one that does"
             ) from error
 
 
