@@ -7,6 +7,7 @@ older one after a newer, and never guesses about what lies below the horizon.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from ingest.model.alert import Alert, Malformed
 
@@ -29,9 +30,6 @@ class Reason(StrEnum):
     BEYOND = "beyond"
 
 
-PUBLISHED = frozenset({Reason.NEW, Reason.CHANGED, Reason.SILENT})
-
-
 class Kind(StrEnum):
     """What happened to an alert, as consumers read it."""
 
@@ -41,12 +39,11 @@ class Kind(StrEnum):
     REOPENED = "reopened"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """The newest published version of one alert.
 
     `digest` is of its raw bytes, a cheap first comparison; `prints` are the canonical hashes of all
-    contents published at `updated`.
+    contents published at `updated`. All hashes are unsigned numbers of 64 bits.
     """
 
     updated: int
@@ -106,19 +103,23 @@ class Judgement:
         return bool(self.entries or self.set_aside)
 
 
-def compare(entry: Entry, alert: Alert, canonical: Canonical) -> tuple[Reason, Entry]:
-    """Decide on an alert that is remembered; return the reason and the entry to remember."""
+def compare(entry: Entry, alert: Alert, canonical: Canonical) -> tuple[Reason, Entry | None]:
+    """Decide on an alert that is remembered.
+
+    Returns:
+        The reason, and what to remember from now on where the alert is to be published.
+    """
     if alert.updated < entry.updated:
-        return Reason.STALE, entry
+        return Reason.STALE, None
     if alert.updated > entry.updated:
         return Reason.CHANGED, remember(alert, canonical)
     if alert.digest == entry.digest:
-        return Reason.DUPLICATE, entry
+        return Reason.DUPLICATE, None
     content = canonical(alert.raw)
     if content in entry.prints:
-        return Reason.DUPLICATE, entry
+        return Reason.DUPLICATE, None
     if len(entry.prints) >= PRINTS_PER_TIME:
-        return Reason.FLAPPING, entry
+        return Reason.FLAPPING, None
     prints = (*entry.prints, content)
     return Reason.SILENT, Entry(alert.updated, alert.digest, prints, alert.resolved)
 

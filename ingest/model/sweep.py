@@ -6,64 +6,39 @@ proven whole the box is cut where its records are, and no page ever follows a pa
 the first box that is not proven is the watermark.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from ingest.model.instant import TICKS
+from ingest.model.box import (
+    FINE_GRAINS,
+    GRAIN,
+    Answer,
+    Ask,
+    Box,
+    Seen,
+    cut_around,
+    cut_blindly,
+    floor,
+)
+
+__all__ = ["HANDFUL", "Answer", "Ask", "Box", "Seen", "Sweep", "Yardstick"]
 
 HANDFUL = 20
 """Fewer records than any server's page cap would be: believed in fast sweeps."""
 
-_GRAIN = TICKS
-"""Cuts are made at whole seconds: a server may truncate a filter's literals."""
-
-_FINE_GRAINS = (TICKS // 1000, 1)
-"""Finer cuts are the last resort, where `$skip` does not reach the rest of a second either."""
-
+_CALLS = 2_000
 _CALLS_WITHOUT_PROGRESS = 150
-_CALLS = 5_000
-"""Bounds on one sweep; what is not proven within them is passed in doubt, counted."""
+_CALLS_BEYOND_NOW = 30
+"""Bounds on one sweep, on one box, and on what no watermark can pass anyway."""
 
-Seen = tuple[int | None, int | None, int]
-"""Of one record: `lastUpdateTime` and `alertCreationTime` in ticks where known, and its digest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle of `lastUpdateTime` and `alertCreationTime`, in ticks; ends are exclusive."""
-
-    updated_from: int
-    updated_to: int | None = None
-    created_from: int | None = None
-    created_to: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One question to the API: everything in `box`, or a probe beyond what it returned.
-
-    `link` is a `nextLink` to follow instead of building a query.
-    """
-
-    box: Box
-    top: int
-    skip: int = 0
-    link: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a sweep needs to know of a page."""
-
-    records: Sequence[Seen]
-    next_link: str | None
-    server_time: int
+_PASSES = 4
+"""Passes of `$skip` over a box that cannot be cut, until two see the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Yardstick:
-    """The longest answer of late: an answer as long as that was likely cut by the server.
+    """The longest answer of late: an answer about as long was likely cut by the server.
 
     Carried from one sweep of a feed to its next; it wears off slowly.
     """
@@ -74,6 +49,18 @@ class Yardstick:
         """Return the yardstick for the next sweep."""
         return Yardstick(self.longest * 19 // 20)
 
+    def met_by(self, count: int) -> bool:
+        """Tell whether an answer is about as long as the longest."""
+        return count >= self.longest - self.longest // 8
+
+    def dwarfs(self, count: int) -> bool:
+        """Tell whether an answer is so short beside the longest that nothing cut it."""
+        return count * 2 < self.longest
+
+    def and_of(self, count: int) -> "Yardstick":
+        """Return the yardstick after one more answer."""
+        return self if count <= self.longest else Yardstick(count)
+
 
 class _Phase(Enum):
     WHOLE = auto()
@@ -83,17 +70,58 @@ class _Phase(Enum):
 
 
 @dataclass(slots=True)
+class _Drain:
+    """Passes of `$skip` over a box, from its first record to an empty answer."""
+
+    seen: set[int]
+    skip: int = 0
+    shown: int = 0
+    in_pass: set[int] = field(default_factory=set)
+    passes: int = 0
+    pages: int = 0
+    fresh: bool = True
+    gave_up: bool = False
+
+    def take(self, digests: Sequence[int]) -> bool:
+        """Take a page; False says that it is one that was shown in this pass: `$skip` is ignored."""
+        if self.in_pass.issuperset(digests):
+            return False
+        self.fresh = self.fresh or not self.seen.issuperset(digests)
+        self.seen.update(digests)
+        self.in_pass.update(digests)
+        self.shown += len(digests)
+        self.skip += len(digests)
+        self.pages += 1
+        return True
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether this pass, now at its end, showed each record once and nothing that was not known.
+
+        One page and an empty one after it need no second pass: nothing can have slipped between.
+        """
+        steady = len(self.in_pass) == self.shown
+        return self.gave_up or (steady and (self.pages <= 1 or not self.fresh))
+
+    def again(self) -> None:
+        """Start another pass."""
+        self.skip = self.shown = self.pages = 0
+        self.in_pass = set()
+        self.passes += 1
+        self.fresh = False
+
+
+@dataclass(slots=True)
 class _Frame:
-    """A box on the stack, and how far its proof has come."""
+    """A box on the stack, and how far its proof has come; `fine` ones may be cut within a second."""
 
     box: Box
     top: int
     phase: _Phase = _Phase.WHOLE
     records: Sequence[Seen] = ()
-    digests: frozenset[int] = frozenset()
     link: str | None = None
-    skip: int = 0
     fine: bool = False
+    drain: _Drain | None = None
 
 
 class Sweep:
@@ -105,34 +133,43 @@ class Sweep:
         top: records to ask for at once.
         slow: a reconciling sweep, which believes less.
         yardstick: what the sweep before learned.
+        handful: fewer records than any page cap would be.
     """
 
-    def __init__(self, *, start: int, now: int, top: int, slow: bool, yardstick: Yardstick) -> None:
+    def __init__(
+        self,
+        *,
+        start: int,
+        now: int,
+        top: int,
+        slow: bool,
+        yardstick: Yardstick,
+        handful: int = HANDFUL,
+    ) -> None:
         self.now = now
         self.calls = 0
         self.doubts = 0
+        self.cut_short = False
+        self.yardstick = yardstick.worn()
         self._start = start
+        self._top = top
         self._slow = slow
-        self._known = yardstick.longest
-        self._longest = yardstick.worn().longest
-        self._stack = [_Frame(Box(start), top)]
-        self._asked_clock = False
-        self._stuck = 0
-
-    @property
-    def yardstick(self) -> Yardstick:
-        """What the next sweep of this feed should know."""
-        return Yardstick(self._longest)
+        self._handful = handful
+        self._stack = [_Frame(Box(floor(start)), top)]
+        self._answered = False
+        self._by_creation = True
+        self._since_progress = 0
+        self._beyond_now = 0
 
     @property
     def done(self) -> bool:
-        """Whether every box is proven, or passed in doubt."""
+        """Whether every box is proven, or passed in doubt, or the calls are spent."""
         return not self._stack
 
     @property
     def watermark(self) -> int:
         """Everything before this instant was offered; not before the first answer came."""
-        if not self._asked_clock:
+        if not self._answered:
             return self._start
         edge = self._stack[-1].box.updated_from if self._stack else self.now
         return max(self._start, min(edge, self.now))
@@ -142,22 +179,20 @@ class Sweep:
         if not self._stack:
             return None
         self.calls += 1
-        self._stuck += 1
+        self._since_progress += 1
         frame = self._stack[-1]
-        match frame.phase:
-            case _Phase.WHOLE:
-                return Ask(frame.box, frame.top)
-            case _Phase.LINK:
-                return Ask(frame.box, frame.top, link=frame.link)
-            case _Phase.SKIP | _Phase.DRAIN:
-                return Ask(frame.box, frame.top, skip=frame.skip)
+        box = frame.box
+        self._beyond_now += box.updated_from >= self.now
+        if frame.phase is _Phase.LINK:
+            return Ask(box, frame.top, link=frame.link)
+        if frame.phase is _Phase.SKIP:
+            return Ask(box, frame.top, skip=len(frame.records))
+        return Ask(box, frame.top, skip=frame.drain.skip if frame.drain else 0)
 
     def answered(self, answer: Answer) -> None:
         """Take the answer to the last question."""
-        if not self._asked_clock:
-            # Later answers have later clocks, but records may have changed before them, unseen.
-            self.now = min(self.now, answer.server_time)
-            self._asked_clock = True
+        self.now = min(self.now, answer.server_time)
+        self._answered = True
         frame = self._stack[-1]
         match frame.phase:
             case _Phase.WHOLE:
@@ -170,19 +205,26 @@ class Sweep:
                 self._judge_drain(frame, answer)
         self._bound()
 
-    def refused(self) -> None:
-        """Take that the API does not answer the last question (HTTP 400)."""
+    def refused(self) -> bool:
+        """Take that the API does not answer the last question (HTTP 400).
+
+        Returns:
+            False where the reading cannot go on without an answer: it has failed as a whole.
+        """
         frame = self._stack[-1]
         match frame.phase:
             case _Phase.SKIP:
                 self._without_skip(frame)
             case _Phase.LINK:
                 self._prove()
-            case _Phase.DRAIN:
+            case _Phase.DRAIN if frame.drain and frame.drain.skip:
                 self._cut_fine(frame)
-            case _Phase.WHOLE:
-                self._doubt()
+            case _ if frame.box.created_from is None and frame.box.created_to is None:
+                return False
+            case _:
+                self._without_creation(frame)
         self._bound()
+        return True
 
     def too_large(self) -> None:
         """Take that the answer to the last question is too large, or never comes."""
@@ -190,23 +232,30 @@ class Sweep:
         if frame.phase in (_Phase.SKIP, _Phase.LINK):
             # Something is there: the answer was not whole.
             self._cut(frame)
+        elif frame.phase is _Phase.WHOLE and (boxes := cut_blindly(frame.box, self.now)):
+            self._replace(frame, boxes)
+        elif frame.top > 1:
+            frame.top = max(1, frame.top // 4)
+            self._drain(frame)
         else:
-            frame.records = ()
-            self._halve(frame)
+            # A single record is too large to be read, ever: the one after it need not be.
+            drain = self._drain(frame)
+            drain.skip += 1
+            drain.gave_up = True
+            self.doubts += 1
         self._bound()
 
     def _judge_whole(self, frame: _Frame, answer: Answer) -> None:
         count = len(answer.records)
-        self._longest = max(self._longest, count)
+        likely_cut = self.yardstick.met_by(count)
+        self.yardstick = self.yardstick.and_of(count)
         frame.records = answer.records
-        frame.digests = frozenset(record[2] for record in answer.records)
         frame.link = answer.next_link
-        frame.skip = count
         if count >= frame.top:
             self._cut(frame)
-        elif count == 0 or (count <= HANDFUL and not self._slow):
+        elif count == 0 or (count <= self._handful and not self._slow):
             self._follow_link_or_prove(frame)
-        elif self._known and count >= self._known:
+        elif count > self._handful and likely_cut:
             self._cut(frame)
         else:
             frame.phase = _Phase.SKIP
@@ -214,14 +263,16 @@ class Sweep:
     def _judge_skip(self, frame: _Frame, answer: Answer) -> None:
         if not answer.records:
             self._follow_link_or_prove(frame)
-        elif frame.digests.issuperset(record[2] for record in answer.records):
+        elif _digests(frame.records).issuperset(_digests(answer.records)):
             self._without_skip(frame)
         else:
             self._cut(frame)
 
     def _without_skip(self, frame: _Frame) -> None:
         """`$skip` proves nothing here: believe only an answer well below the longest one."""
-        if len(frame.records) * 2 < self._longest or len(frame.records) <= HANDFUL:
+        count = len(frame.records)
+        believable = self._handful // 4 if self._slow else self._handful
+        if count <= believable or self.yardstick.dwarfs(count):
             self._follow_link_or_prove(frame)
         else:
             self._cut(frame)
@@ -234,113 +285,94 @@ class Sweep:
 
     def _judge_link(self, frame: _Frame, answer: Answer) -> None:
         """A `nextLink` can speak against an answer, never for it."""
-        if frame.digests.issuperset(record[2] for record in answer.records):
+        if _digests(frame.records).issuperset(_digests(answer.records)):
             self._prove()
         else:
             self._cut(frame)
 
     def _judge_drain(self, frame: _Frame, answer: Answer) -> None:
-        if not answer.records:
+        drain = self._drain(frame)
+        frame.top = min(self._top, frame.top * 2)
+        if answer.records:
+            frame.records = answer.records
+            if not drain.take([record[2] for record in answer.records]):
+                self._cut_fine(frame)
+        elif drain.is_proof:
             self._prove()
-        elif frame.digests.issuperset(record[2] for record in answer.records):
-            self._cut_fine(frame)
+        elif drain.passes < _PASSES:
+            drain.again()
         else:
-            frame.digests |= {record[2] for record in answer.records}
-            frame.skip += len(answer.records)
+            self._cut_fine(frame)
+
+    def _drain(self, frame: _Frame) -> _Drain:
+        """Read a box that cannot be cut page by page, from what its whole answer showed on."""
+        if frame.drain is None:
+            frame.drain = _Drain(seen=set())
+            if frame.records:
+                frame.drain.take([record[2] for record in frame.records])
+            frame.phase = _Phase.DRAIN
+        return frame.drain
 
     def _prove(self) -> None:
         self._stack.pop()
-        self._stuck = 0
+        self._since_progress = 0
 
     def _doubt(self) -> None:
         self.doubts += 1
         self._prove()
 
     def _bound(self) -> None:
-        if self.calls >= _CALLS:
+        if self._stack and self._since_progress >= _CALLS_WITHOUT_PROGRESS:
+            self._doubt()
+        if self._stack and self.calls >= _CALLS:
             # The rest is for the next sweep: the watermark stays at its lower edge.
             self.now = self.watermark
-            self.doubts += len(self._stack)
+            self.cut_short = True
             self._stack.clear()
-        elif self._stuck >= _CALLS_WITHOUT_PROGRESS and self._stack:
-            self._doubt()
+        if self._beyond_now >= _CALLS_BEYOND_NOW:
+            self._stack.clear()
 
     def _cut(self, frame: _Frame) -> None:
         """Replace a box by smaller ones around where its records are."""
-        if self._cut_at(frame, _GRAIN) or (frame.fine and self._cut_finer(frame)):
-            return
-        frame.phase = _Phase.DRAIN
+        boxes = self._parts(frame, (GRAIN, *(FINE_GRAINS if frame.fine else ())))
+        if boxes:
+            self._replace(frame, boxes)
+        else:
+            self._drain(frame)
 
     def _cut_fine(self, frame: _Frame) -> None:
         """Cut within a second, since `$skip` does not show the rest of it; else pass in doubt."""
         frame.fine = True
-        if not self._cut_finer(frame):
+        boxes = self._parts(frame, FINE_GRAINS)
+        if boxes:
+            self._replace(frame, boxes)
+        else:
             self._doubt()
 
-    def _cut_finer(self, frame: _Frame) -> bool:
-        return any(self._cut_at(frame, grain) for grain in _FINE_GRAINS)
-
-    def _cut_at(self, frame: _Frame, grain: int) -> bool:
-        box = frame.box
-        updated = sorted(r[0] for r in frame.records if r[0] is not None)
-        edges = _edges(updated, box.updated_from, box.updated_to, grain)
-        if edges:
-            self._replace(frame, _spans(box, edges, axis="updated"))
-            return True
-        created = sorted(r[1] for r in frame.records if r[1] is not None)
-        edges = _edges(created, box.created_from, box.created_to, grain)
-        if edges:
-            self._replace(frame, _spans(box, edges, axis="created"))
-            return True
-        return False
-
-    def _halve(self, frame: _Frame) -> None:
-        """Cut a box whose records nobody has seen: in the middle, blindly."""
-        box = frame.box
-        upper = box.updated_to if box.updated_to is not None else max(self.now, box.updated_from)
-        if box.updated_to is None and upper > box.updated_from:
-            self._replace(frame, _spans(box, [upper], axis="updated"))
-            return
-        for grain in (_GRAIN, *_FINE_GRAINS):
-            middle = (box.updated_from + upper) // 2 // grain * grain
-            if box.updated_from < middle < upper:
-                self._replace(frame, _spans(box, [middle], axis="updated"))
-                return
-        if frame.top > 1:
-            frame.top = max(1, frame.top // 4)
-            frame.phase = _Phase.DRAIN
-        else:
-            frame.skip += 1
-            self.doubts += 1
-            frame.phase = _Phase.DRAIN
+    def _parts(self, frame: _Frame, grains: Iterable[int]) -> list[Box]:
+        for grain in grains:
+            boxes = cut_around(frame.box, frame.records, grain)
+            if boxes and (self._by_creation or boxes[0].created_to is None):
+                return boxes
+        return []
 
     def _replace(self, frame: _Frame, boxes: list[Box]) -> None:
         self._stack.pop()
         self._stack.extend(_Frame(box, frame.top, fine=frame.fine) for box in reversed(boxes))
 
-
-def _edges(times: list[int], lower: int | None, upper: int | None, grain: int) -> list[int]:
-    """Return one or two inner edges that part `times`, on whole grains, near the median."""
-
-    def inside(edge: int) -> bool:
-        return (lower is None or lower < edge) and (upper is None or edge < upper)
-
-    within = [t for t in times if (lower is None or t >= lower) and (upper is None or t < upper)]
-    if not within:
-        return []
-    median = within[len(within) // 2] // grain * grain
-    # Beside the median's grain on both sides: a tie becomes a box of its own.
-    edges = [edge for edge in (median, median + grain) if inside(edge)]
-    useful = [edge for edge in edges if within[0] < edge or edge <= within[-1]]
-    if not useful or (lower is not None and upper is not None and upper - lower <= grain):
-        return []
-    return useful
+    def _without_creation(self, frame: _Frame) -> None:
+        """The API does not filter by creation: what was cut along it is one box again."""
+        self._by_creation = False
+        span = (frame.box.updated_from, frame.box.updated_to)
+        while self._stack:
+            box = self._stack[-1].box
+            if (box.updated_from, box.updated_to) != span:
+                break
+            self._stack.pop()
+        merged = _Frame(Box(*span), frame.top, fine=frame.fine)
+        self._drain(merged)
+        self._stack.append(merged)
 
 
-def _spans(box: Box, edges: list[int], *, axis: str) -> list[Box]:
-    lower, upper = f"{axis}_from", f"{axis}_to"
-    starts = [getattr(box, lower), *edges]
-    ends = [*edges, getattr(box, upper)]
-    return [
-        replace(box, **{lower: start, upper: end}) for start, end in zip(starts, ends, strict=True)
-    ]
+def _digests(records: Iterable[Seen]) -> set[int]:
+    return {record[2] for record in records}

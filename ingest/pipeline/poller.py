@@ -131,7 +131,8 @@ class Poller:
                             await self._offer(page, sweep, cycle)
                             sweep.answered(_answer(page))
             except QueryRefused:
-                sweep.refused()
+                if not sweep.refused():
+                    raise
             except AnswerTooLarge:
                 sweep.too_large()
             except SourceUnavailable:

@@ -1,0 +1,157 @@
+"""How a feed's state is written down: a header, and journal records of what was remembered.
+
+The keys of one feed are `{tenant}/{feed}` and `{tenant}/{feed}/j/{number}`; the values are JSON.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ingest.model.memory import Entry
+
+VERSION = 1
+"""The version of the records; a reader that does not know one parks the tenant."""
+
+_JOURNAL_BYTES = 200_000
+"""The size at which a journal record is full: well below any broker's limit, whatever the ids are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The small record that every commit writes.
+
+    `journals` and `checksum` (the sum of their numbers) tell whether all live journal records, and no
+    others, are there, without naming each.
+    """
+
+    fast: int
+    slow: int
+    horizon: int
+    sequence: int
+    journals: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What one journal record says."""
+
+    entries: Mapping[str, Entry]
+    asides: Mapping[int, int]
+
+
+def header_key(prefix: str) -> bytes:
+    """Return the key of a feed's header."""
+    return prefix.encode()
+
+
+def journal_key(prefix: str, number: int) -> bytes:
+    """Return the key of one journal record of a feed."""
+    return f"{prefix}/j/{number}".encode()
+
+
+def journal_number(prefix: str, key: bytes) -> int | None:
+    """Return the number of a feed's journal record, None for any other key."""
+    start = f"{prefix}/j/".encode()
+    digits = key.removeprefix(start)
+    return int(digits) if key.startswith(start) and digits.isdigit() else None
+
+
+def encode_header(header: Header) -> bytes:
+    """Write a header."""
+    return json.dumps(
+        {
+            "v": VERSION,
+            "fast": header.fast,
+            "slow": header.slow,
+            "horizon": header.horizon,
+            "seq": header.sequence,
+            "n": header.journals,
+            "sum": header.checksum,
+        },
+        separators=(",", ":"),
+    ).encode()
+
+
+def decode_header(raw: bytes) -> Header:
+    """Read a header.
+
+    Raises:
+        ValueError, KeyError, TypeError: if it is not one that this version wrote.
+    """
+    document = _load(raw)
+    names = ("fast", "slow", "horizon", "seq", "n", "sum")
+    return Header(*(_whole(document[name]) for name in names))
+
+
+def encode_journals(
+    entries: Mapping[str, Entry], asides: Mapping[int, int]
+) -> Iterator[tuple[Journal, bytes]]:
+    """Write what is to be remembered, as one record or as several that are not too large."""
+    some: dict[str, Entry] = {}
+    digests: dict[int, int] = {}
+    items: list[str] = []
+    marks: list[str] = []
+    size = 0
+    for id_, entry in entries.items():
+        prints = ",".join(map(str, entry.prints))
+        # An id may hold anything; json escapes what is not plain ASCII.
+        item = (
+            f"[{json.dumps(id_)},{entry.updated},{entry.digest},[{prints}],{int(entry.resolved)}]"
+        )
+        size += len(item)
+        if items and size > _JOURNAL_BYTES:
+            yield Journal(some, digests), _join(items, marks)
+            some, items, size = {}, [], len(item)
+        some[id_] = entry
+        items.append(item)
+    for digest, time in asides.items():
+        mark = f"[{digest},{time}]"
+        size += len(mark)
+        if (items or marks) and size > _JOURNAL_BYTES:
+            yield Journal(some, digests), _join(items, marks)
+            some, digests, items, marks, size = {}, {}, [], [], len(mark)
+        digests[digest] = time
+        marks.append(mark)
+    if items or marks:
+        yield Journal(some, digests), _join(items, marks)
+
+
+def decode_journal(raw: bytes) -> Journal:
+    """Read a journal record.
+
+    Raises:
+        ValueError, KeyError, TypeError: if it is not one that this version wrote.
+    """
+    document = _load(raw)
+    entries = {
+        _text(id_): Entry(
+            _whole(updated), _whole(digest), tuple(map(_whole, prints)), bool(_whole(resolved))
+        )
+        for id_, updated, digest, prints, resolved in document["e"]
+    }
+    return Journal(entries, {_whole(digest): _whole(time) for digest, time in document["q"]})
+
+
+def _join(items: list[str], marks: list[str]) -> bytes:
+    return f'{{"v":{VERSION},"e":[{",".join(items)}],"q":[{",".join(marks)}]}}'.encode()
+
+
+def _load(raw: bytes) -> dict[str, Any]:
+    document = json.loads(raw)
+    if not isinstance(document, dict) or document["v"] != VERSION:
+        raise ValueError("unknown version")
+    return document
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError("not a whole number")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
