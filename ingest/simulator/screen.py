@@ -42,8 +42,8 @@ class Gauges:
 
 
 def _samples(text: str) -> dict[str, float]:
-    pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#")
-    return {pair[0]: float(pair[1]) for pair in pairs}
+    pairs = (line.rpartition(" ") for line in text.splitlines() if line and line[0] != "#")
+    return {name: float(value) for name, _, value in pairs}
 
 
 class Screen:
