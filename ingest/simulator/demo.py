@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with _started(arguments, folder) as stage:
             code = asyncio.run(_shown(stage, seconds=arguments.seconds))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         _say("interrupted")
         code = _INTERRUPTED
     except (BrokerMissing, ChildFailed, DemoFailed, KafkaError, OSError, TimeoutError) as error:
@@ -157,12 +157,17 @@ async def _shown(stage: _Stage, *, seconds: float) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
+    task = asyncio.current_task()
+
     def interrupted() -> None:
-        # The second Ctrl-C does what Ctrl-C does.
-        loop.remove_signal_handler(signal.SIGINT)
+        if stop.is_set() and task is not None:
+            # Asked twice: no drain and no audit.
+            stage.daemon.signal(signal.SIGKILL)
+            task.cancel()
         stop.set()
 
-    loop.add_signal_handler(signal.SIGINT, interrupted)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
     since = time.time()  # noqa: TID251 - compared with times of alerts, shown only
     screen = Screen(names=stage.names, since=since, say=_say)
     until = f"for {seconds:g} s" if seconds else "until Ctrl-C"

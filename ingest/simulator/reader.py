@@ -88,7 +88,6 @@ class Reader:
             await admin.close()
         self._partitions = found
         self._committed.assign(self._partitions)
-        self._ruler.assign(self._partitions)
         await self._committed.seek_to_beginning(*self._partitions)
         return sum(self._topics[place.topic] is Where.ALERTS for place in self._partitions)
 
