@@ -14,6 +14,7 @@ from ingest.simulator.exchange import Pace, Response, api_error
 from ingest.simulator.faults import Fault, FaultBook, Layer
 from ingest.simulator.odata import ODataError, Query, read_query
 from ingest.simulator.pages import Page, render_page, select
+from ingest.simulator.population import Stored
 from ingest.simulator.times import TICKS, Timeline, http_date
 
 PATHS = frozenset({"/api/alerts", "/api/v1.0/alerts"})
@@ -193,7 +194,7 @@ class AlertApi:
             link_first=customer.links_first,
             deep=next((int(f.options["depth"]) for f in wire if f.kind == "deep_nesting"), 0),
         )
-        return self._sent(body, wire, asked, served=[item.fault for item in page.records])
+        return self._sent(body, wire, asked, served=page.records)
 
     def _shaped(self, page: Page, query: Query, asked: Asked) -> Page:
         """Let faults of the page show; one is served only where it makes a difference."""
@@ -246,7 +247,7 @@ class AlertApi:
         body: bytes,
         wire: Sequence[Fault],
         asked: Asked,
-        served: Sequence[str | None],
+        served: Sequence[Stored],
     ) -> Response:
         """Put an answer on the wire, with what goes wrong there."""
         headers = {"Content-Type": "application/json; odata.metadata=minimal; charset=utf-8"}
@@ -260,7 +261,8 @@ class AlertApi:
         if not kinds & {"cut", "deep_nesting"}:
             outages.succeeded()
         if "cut" not in kinds:
-            self._book.counts.update(kind for kind in served if kind is not None)
+            for item in served:
+                self._book.met(item)
         if asked.gzip and len(body) >= _GZIP_FROM_BYTES and pace is None:
             body = igzip.compress(body, 1)
             headers["Content-Encoding"] = "gzip"

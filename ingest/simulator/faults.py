@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -249,6 +249,12 @@ class Script:
         self._due.clear()
 
 
+class Faulty(Protocol):
+    """A record that may be a fault by itself: `fault` is its kind until it was counted."""
+
+    fault: str | None
+
+
 @dataclass(slots=True)
 class FaultBook:
     """How many faults of each kind were served."""
@@ -260,3 +266,9 @@ class FaultBook:
         self.counts[fault.kind] += 1
         if fault.left is not None:
             fault.left -= 1
+
+    def met(self, record: Faulty) -> None:
+        """Count a record that is a fault itself, the first time that it is served."""
+        if record.fault is not None:
+            self.counts[record.fault] += 1
+            record.fault = None

@@ -22,6 +22,8 @@ from ingest.simulator.times import (
 _BACKLOG_SECONDS = 6 * 3600
 """How far back the alerts go that are there at the start."""
 
+_BACKLOG_CHANGES_WITHIN_SECONDS = 60.0
+
 _SILENT_REACH_SECONDS = 150.0
 """Content changes without its time only so long after it: within any sane overlap."""
 
@@ -138,8 +140,10 @@ class Population:
             now - 60 - self._rng.random() * _BACKLOG_SECONDS for _ in range(self._rhythm.backlog)
         ):
             stored = self._bear(at, visible=now)
-            if self._rhythm.births_per_minute and self._chance(_BACKLOG_CHANGES):
-                self._plan_change(stored, now + self._rng.random() * 60.0)
+            if self._chance(_BACKLOG_CHANGES):
+                self._plan_change(
+                    stored, now + self._rng.random() * _BACKLOG_CHANGES_WITHIN_SECONDS
+                )
         self._plan_birth(now)
 
     def advance(self, now: float) -> None:
@@ -197,6 +201,8 @@ class Population:
         story = Story(self._tenant, self._born, content["id"], created)
         self._insert(story, updated, content["lastUpdateTime"], raw, now, fixed=True)
 
+    # The record that a fault brings stays as it is: it has to be found, however long that takes.
+
     def bear_late(self, now: float, by: float) -> None:
         """Let an alert become visible `by` seconds after its `lastUpdateTime`."""
         self._bear(now - by, visible=now, fault="late")
@@ -233,8 +239,9 @@ class Population:
         several = self._rng.randrange(2, 6) if self._chance(_TIES) else 1
         delay = self._rng.uniform(0.2, 20.0) if self._chance(_NATURALLY_LATE) else 0.0
         first = self._bear(at - delay, visible=at)
-        for _ in range(several - 1):
-            self._bear(at - delay, visible=at, text=first.text)
+        others = [self._bear(at - delay, visible=at, text=first.text) for _ in range(several - 1)]
+        for stored in (first, *others):
+            self._plan_change(stored, at)
 
     def _bear(
         self,
@@ -251,11 +258,7 @@ class Population:
         updated, text = (read_instant(text), text) if text else self._instant(at)
         # A shared or cut time may lie before this alert's own creation otherwise.
         story.created = min(story.created, updated)
-        stored = self._insert(story, updated, text, None, visible, kind=kind, fault=fault)
-        if fault is None:
-            # A fault's record stays as it is: it has to be found, however long that takes.
-            self._plan_change(stored, visible)
-        return stored
+        return self._insert(story, updated, text, None, visible, kind=kind, fault=fault)
 
     def _story(self, at: float) -> Story:
         created = ticks_of(at - self._rng.random() * 3.0)
