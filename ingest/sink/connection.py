@@ -1,6 +1,7 @@
 """What every Kafka client of the daemon has in common."""
 
-from typing import Any
+import asyncio
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -12,6 +13,31 @@ BATCH_BYTES = 512 * 1024
 
 _LINGER_MS = 0
 """Batches are built by us, so that none has to wait for company."""
+
+
+_STOP_SECONDS = 3.0
+
+
+class _Client(Protocol):
+    async def stop(self) -> None: ...
+
+
+async def close(client: _Client) -> None:
+    """Stop a client, bounded, in a task of its own.
+
+    A client's stop can hang while a broker is down, and it can raise `CancelledError` into its caller,
+    which would look as if the caller had been cancelled.
+    """
+    stopping = asyncio.get_running_loop().create_task(client.stop())
+    done, late = await asyncio.wait({stopping}, timeout=_STOP_SECONDS)
+    for task in late:
+        task.cancel()
+    if late:
+        done, _ = await asyncio.wait(late, timeout=_STOP_SECONDS)
+    for task in done:
+        if not task.cancelled():
+            # Whatever it was: the client is not used again.
+            task.exception()
 
 
 class Connection:

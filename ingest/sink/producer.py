@@ -16,8 +16,6 @@ from ingest.pipeline.ports import Batch, Topic
 from ingest.sink.refusals import is_fenced, record_reason
 from ingest.sink.topics import TopicLimits, TopicNames
 
-_STOP_SECONDS = 3.0
-
 
 @dataclass(slots=True)
 class Refusal(Exception):
@@ -136,7 +134,8 @@ class ShardProducer:
         parcels: dict[tuple[str, int], _Parcel] = {}
         for place, some in rows.items():
             parcel = parcels[place] = _Parcel()
-            builder, origins = None, []
+            builder = None
+            origins: list[tuple[int, int]] = []
             for key, value, headers, origin in some:
                 full = builder is None or (
                     builder.append(key=key, value=value, timestamp=timestamp, headers=headers)
@@ -155,15 +154,6 @@ class ShardProducer:
     def discard(self) -> "asyncio.Task[None]":
         """Throw the producer away in a task of its own: its stop can hang, or raise anything."""
         loop = asyncio.get_running_loop()
-        return loop.create_task(self._stop(), name=f"discard producer of shard {self._shard}")
-
-    async def _stop(self) -> None:
-        stopping = asyncio.get_running_loop().create_task(self._producer.stop())
-        done, late = await asyncio.wait({stopping}, timeout=_STOP_SECONDS)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=_STOP_SECONDS)
-        for task in done:
-            if not task.cancelled():
-                task.exception()
+        return loop.create_task(
+            close(self._producer), name=f"discard producer of shard {self._shard}"
+        )

@@ -7,6 +7,9 @@ from ingest.errors import SinkError, SinkForbidden, SinkUnavailable
 _RECORD_CODES = {10: "too_large", 87: "invalid_record", 2: "corrupt_record", 18: "too_large"}
 """Produce errors that are about the records themselves and not about us or the broker."""
 
+TROUBLE = (kafka.KafkaError, OSError, TimeoutError, AssertionError)
+"""What aiokafka raises when Kafka, and not our code, is at fault; its guards are assertions."""
+
 _FORBIDDEN = (
     kafka.TopicAuthorizationFailedError,
     kafka.ClusterAuthorizationFailedError,

@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from ingest.errors import SinkUnavailable, TopicMismatch
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
-from ingest.sink.refusals import translate
+from ingest.sink.refusals import TROUBLE, translate
 
 _ALREADY_EXISTS = 36
 _FRAME_BYTES = 1024
@@ -76,9 +76,7 @@ class Topics:
             if self._settings.create_topics:
                 await self._create(admin)
             return await self._check(admin)
-        except TopicMismatch:
-            raise
-        except Exception as error:
+        except TROUBLE as error:
             raise translate(
                 error, "reach or describe topics on", self._connection.servers
             ) from error
@@ -91,9 +89,7 @@ class Topics:
         try:
             await admin.start()
             return await self._check(admin)
-        except TopicMismatch:
-            raise
-        except Exception as error:
+        except TROUBLE as error:
             raise translate(error, "describe topics on", self._connection.servers) from error
         finally:
             await admin.close()

@@ -1,0 +1,79 @@
+"""Reading a shard's checkpoints back: a consumer of one partition, for one purpose."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from ingest.sink.connection import Connection, close
+
+OWNER = b"_owner"
+"""The key of the take-over record, one in each partition."""
+
+_POLL_MS = 500
+
+
+@dataclass(slots=True)
+class Readback:
+    """A shard's checkpoint records by feed (`tenant/feed`), and who took it over last."""
+
+    feeds: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+    owner: dict[str, Any] | None = None
+
+    def take(self, key: bytes, value: bytes | None) -> None:
+        """Take one record; a later one of the same key replaces it, None removes it."""
+        if key == OWNER:
+            self.owner = _owner(value)
+            return
+        feed = "/".join(key.decode(errors="replace").split("/", 2)[:2])
+        records = self.feeds.setdefault(feed, {})
+        if value is None:
+            records.pop(key, None)
+        else:
+            records[key] = value
+
+
+def _owner(value: bytes | None) -> dict[str, Any] | None:
+    try:
+        owner = json.loads(value or b"null")
+    except ValueError:
+        return None
+    return owner if isinstance(owner, dict) else None
+
+
+async def read_back(
+    connection: Connection, partition: TopicPartition, *, nonce: str | None, seconds: float
+) -> Readback:
+    """Read a checkpoint partition from its beginning, as a `read_committed` reader.
+
+    Args:
+        connection: makes the consumer.
+        partition: the shard's partition.
+        nonce: of our own take-over record, up to which to read: then nothing committed before it can be
+            missed, whatever a leader's high watermark says. None reads to the present end.
+        seconds: the bound on all of it.
+
+    Raises:
+        TimeoutError: if it takes longer.
+        Exception: aiokafka's.
+    """
+    found = Readback()
+    consumer = connection.consumer()
+    try:
+        async with asyncio.timeout(seconds):
+            await consumer.start()
+            consumer.assign([partition])
+            await consumer.seek_to_beginning(partition)
+            end = (await consumer.end_offsets([partition]))[partition]
+            while True:
+                if nonce is None and await consumer.position(partition) >= end:
+                    return found
+                polled = await consumer.getmany(partition, timeout_ms=_POLL_MS)
+                for record in polled.get(partition, ()):
+                    found.take(record.key, record.value)
+                    if record.key == OWNER and nonce and (found.owner or {}).get("nonce") == nonce:
+                        return found
+    finally:
+        await close(consumer)

@@ -1,0 +1,315 @@
+"""One suite for the commit log: on the fake in memory, the embedded broker and Apache Kafka."""
+
+import asyncio
+import random
+import uuid
+import zlib
+from contextlib import asynccontextmanager
+
+import pytest
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from prometheus_client import CollectorRegistry
+
+from ingest.errors import RecordsRejected, Rewound, Superseded, TopicMismatch
+from ingest.model.tenant import FeedKey, shard_of
+from ingest.pipeline.ports import Batch, Record, Topic
+from ingest.runtime.clock import SystemClock
+from ingest.settings.models import Kafka
+from ingest.sink.log import KafkaCommitLog
+from ingest.telemetry.metrics import SinkMetrics
+from tests.fakes.commit_log import MemoryCommitLog
+
+SHARDS = 4
+FEED = FeedKey("11111111-1111-1111-1111-111111111111")
+NEIGHBOUR = next(
+    FeedKey(str(uuid.UUID(int=n)))
+    for n in range(1, 1000)
+    if shard_of(str(uuid.UUID(int=n)), SHARDS) == shard_of(FEED.tenant, SHARDS)
+)
+
+
+class OnBroker:
+    """The real commit log, and what a `read_committed` consumer sees of it."""
+
+    def __init__(self, broker, kind: str) -> None:
+        self.bootstrap = broker.bootstrap
+        self.enforces_limits = kind == "apache"
+        self.prefix = f"t{uuid.uuid4().hex[:8]}"
+
+    def settings(self, **changes):
+        return Kafka(
+            bootstrap_servers=self.bootstrap.split(","),
+            prefix=self.prefix,
+            shards=SHARDS,
+            alert_partitions=3,
+            replication_factor=1,
+            **changes,
+        )
+
+    def make(self, *, client_id="app-1", **changes):
+        return KafkaCommitLog(
+            settings=self.settings(**changes),
+            client_id=client_id,
+            metrics=SinkMetrics(CollectorRegistry()),
+            clock=SystemClock(),
+            log=structlog.get_logger(),
+            rng=random.Random(1),
+        )
+
+    @asynccontextmanager
+    async def open(self, **changes):
+        async with asyncio.timeout(60), self.make(**changes) as log:
+            yield log
+
+    async def read(self, topic, isolation="read_committed"):
+        name = f"{self.prefix}.{topic}"
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap, isolation_level=isolation, enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            partitions = [
+                TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name) or ())
+            ]
+            if not partitions:
+                await consumer._client.force_metadata_update()
+                partitions = [TopicPartition(name, p) for p in range(3 if topic == "alerts" else 1)]
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            found = []
+            for partition in partitions:
+                while await consumer.position(partition) < ends[partition]:
+                    polled = await consumer.getmany(partition, timeout_ms=200)
+                    found += [record for some in polled.values() for record in some]
+            return found
+        finally:
+            await consumer.stop()
+
+    async def values(self):
+        return sorted(record.value for record in await self.read("alerts"))
+
+
+class InMemory:
+    """The fake behind the same handle."""
+
+    def __init__(self) -> None:
+        self._log = MemoryCommitLog()
+
+    @asynccontextmanager
+    async def open(self):
+        # A restart: whoever had restored before is of an older epoch.
+        for feed in self._log._epochs:
+            self._log._epochs[feed] += 1
+        yield self._log
+
+    async def values(self):
+        return sorted(r.value for r in self._log.published if r.topic is Topic.ALERTS)
+
+
+@pytest.fixture(
+    params=["memory", "embedded", pytest.param("apache", marks=pytest.mark.kafka)],
+)
+def place(request):
+    if request.param == "memory":
+        return InMemory()
+    fixture = "apache_kafka" if request.param == "apache" else "embedded_kafka"
+    return OnBroker(request.getfixturevalue(fixture), request.param)
+
+
+@pytest.fixture(params=["embedded", pytest.param("apache", marks=pytest.mark.kafka)])
+def broker(request):
+    fixture = "apache_kafka" if request.param == "apache" else "embedded_kafka"
+    return OnBroker(request.getfixturevalue(fixture), request.param)
+
+
+def alert(number: int, feed=FEED, size: int = 20) -> Record:
+    return Record(
+        Topic.ALERTS,
+        f"{feed.tenant}/da{number}".encode(),
+        f"{number}".ljust(size, ".").encode(),
+        [("ce_specversion", b"1.0"), ("ce_id", str(number).encode())],
+    )
+
+
+def batch(restored, records, feed=FEED, state=b"{}", more=()):
+    return Batch(feed, restored.epoch, records, {str(feed).encode(): state, **dict(more)})
+
+
+async def test_a_feed_that_was_never_committed_restores_to_nothing(place):
+    async with place.open() as log:
+        assert (await log.restore(FEED)).records == {}
+
+
+async def test_alerts_and_checkpoint_are_there_after_a_commit(place):
+    async with place.open() as log:
+        restored = await log.restore(FEED)
+        await log.commit(batch(restored, [alert(1), alert(2)], state=b'{"n":2}'))
+        assert await place.values() == [alert(1).value, alert(2).value]
+    async with place.open() as log:
+        assert (await log.restore(FEED)).records == {str(FEED).encode(): b'{"n":2}'}
+
+
+async def test_a_restart_goes_on_at_the_newest_checkpoint(place):
+    for number in range(3):
+        async with place.open() as log:
+            restored = await log.restore(FEED)
+            for step in range(5):
+                state = f"{number}.{step}".encode()
+                await log.commit(batch(restored, [alert(number * 10 + step)], state=state))
+    async with place.open() as log:
+        assert (await log.restore(FEED)).records[str(FEED).encode()] == b"2.4"
+    assert len(await place.values()) == 15
+
+
+async def test_a_key_that_is_dropped_is_not_restored(place):
+    journal = str(FEED).encode() + b"/j/1"
+    async with place.open() as log:
+        restored = await log.restore(FEED)
+        await log.commit(batch(restored, [alert(1)], more=[(journal, b"x")]))
+        await log.commit(batch(restored, [], more=[(journal, None)]))
+    async with place.open() as log:
+        assert set((await log.restore(FEED)).records) == {str(FEED).encode()}
+
+
+async def test_feeds_of_one_shard_are_kept_apart(place):
+    async with place.open() as log:
+        for feed in (FEED, NEIGHBOUR):
+            restored = await log.restore(feed)
+            await log.commit(batch(restored, [alert(1, feed)], feed, state=feed.tenant.encode()))
+    async with place.open() as log:
+        for feed in (FEED, NEIGHBOUR):
+            records = (await log.restore(feed)).records
+            assert records == {str(feed).encode(): feed.tenant.encode()}
+
+
+async def test_a_batch_of_an_older_epoch_is_refused_and_publishes_nothing(broker):
+    async with broker.open() as log:
+        old = await log.restore(FEED)
+        await log.commit(batch(old, [alert(1)]))
+        new = await log.restore(FEED)
+        assert new.epoch != old.epoch
+        with pytest.raises(Rewound):
+            await log.commit(batch(old, [alert(2)]))
+    assert await broker.values() == [alert(1).value]
+
+
+async def test_a_feed_can_be_restored_again_at_any_time(place):
+    async with place.open() as log:
+        restored = await log.restore(FEED)
+        await log.commit(batch(restored, [alert(1)], state=b"one"))
+        again = await log.restore(FEED)
+        assert again.records == {str(FEED).encode(): b"one"}
+        await log.commit(batch(again, [alert(2)], state=b"two"))
+    assert len(await place.values()) == 2
+
+
+async def test_an_alert_lies_in_the_partition_that_crc32_of_its_key_names(broker):
+    async with broker.open() as log:
+        restored = await log.restore(FEED)
+        await log.commit(batch(restored, [alert(n) for n in range(50)]))
+        for record in await broker.read("alerts"):
+            assert record.partition == zlib.crc32(record.key) % 3
+            assert dict(record.headers)["ce_specversion"] == b"1.0"
+
+
+async def test_neighbours_share_transactions_and_each_is_committed_once(broker):
+    async with broker.open() as log:
+        restored = {feed: await log.restore(feed) for feed in (FEED, NEIGHBOUR)}
+
+        async def work(feed, start):
+            for number in range(20):
+                await log.commit(batch(restored[feed], [alert(start + number, feed)], feed))
+
+        await asyncio.gather(work(FEED, 0), work(NEIGHBOUR, 100))
+    assert len(await broker.values()) == 40
+    assert len(set(await broker.values())) == 40
+
+
+async def test_a_record_that_the_broker_refuses_names_itself_and_harms_no_neighbour(broker):
+    async with broker.open() as log:
+        restored = {feed: await log.restore(feed) for feed in (FEED, NEIGHBOUR)}
+        # Random, so that it does not shrink below the broker's limit.
+        huge = Record(Topic.ALERTS, b"huge", random.Random(1).randbytes(1_500_000), [])
+        rejected = []
+
+        async def stubborn(feed, records, start=0):
+            while True:
+                try:
+                    await log.commit(batch(restored[feed], records, feed))
+                    return
+                except Rewound:
+                    restored[feed] = await log.restore(feed)
+                except RecordsRejected as error:
+                    rejected.append((feed, error.positions, error.reason))
+                    restored[feed] = await log.restore(feed)
+                    records = [r for at, r in enumerate(records) if at not in error.positions]
+
+        await asyncio.gather(
+            stubborn(FEED, [alert(1), huge, alert(2)]), stubborn(NEIGHBOUR, [alert(3, NEIGHBOUR)])
+        )
+    if broker.enforces_limits:
+        assert rejected == [(FEED, (1,), "too_large")]
+        assert await broker.values() == [alert(n).value for n in (1, 2, 3)]
+
+
+async def test_a_fenced_owner_publishes_nothing_and_the_later_one_wins(broker):
+    async with broker.open() as former:
+        restored = await former.restore(FEED)
+        await former.commit(batch(restored, [alert(1)]))
+        await asyncio.sleep(0.01)
+        async with broker.open() as later:
+            fresh = await later.restore(FEED)
+            with pytest.raises((Rewound, Superseded)):
+                await former.commit(batch(restored, [alert(2)], state=b"zombie"))
+            await later.commit(batch(fresh, [alert(3)]))
+            with pytest.raises(Superseded, match="started later"):
+                await former.restore(FEED)
+            await later.commit(batch(fresh, [alert(4)]))
+    assert await broker.values() == [alert(1).value, alert(3).value, alert(4).value]
+
+
+async def test_what_is_open_is_not_visible_and_the_next_owner_ends_it(broker):
+    async with broker.open() as log:
+        restored = await log.restore(FEED)
+        await log.commit(batch(restored, [alert(1)]))
+        # Die between produce and commit: as kill -9 leaves it.
+        shard = shard_of(FEED.tenant, SHARDS)
+        half_dead = log._connection.producer(
+            log._topics.names.transactional_id(shard), batch_bytes=1000
+        )
+        await half_dead.start()
+        await half_dead.begin_transaction()
+        await half_dead.send_and_wait(f"{broker.prefix}.alerts", b"open", partition=0)
+        assert b"open" not in await broker.values()
+        async with broker.open() as later:
+            await later.restore(FEED)
+            assert await broker.values() == [alert(1).value]
+        await asyncio.wait_for(half_dead._sender.close(), 5)
+        await half_dead.client.close()
+        half_dead._closed = True
+
+
+async def test_topics_of_another_installation_are_refused(broker):
+    async with broker.open() as log:
+        await log.restore(FEED)
+    with pytest.raises(TopicMismatch, match="app-1"):
+        async with broker.open(client_id="app-2"):
+            pass
+
+
+async def test_a_changed_number_of_shards_is_refused(broker):
+    async with broker.open():
+        pass
+    broker_settings = broker.settings
+    broker.settings = lambda **c: broker_settings(**c).model_copy(update={"shards": SHARDS + 1})
+    with pytest.raises(TopicMismatch, match=r"kafka\.shards: 4"):
+        async with broker.open():
+            pass
+
+
+async def test_missing_topics_are_named_where_they_must_not_be_made(broker):
+    with pytest.raises(TopicMismatch, match=r"\.alerts.*\.quarantine.*\.checkpoints"):
+        async with broker.open(create_topics=False):
+            pass
