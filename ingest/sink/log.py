@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import socket
+import uuid
 from types import TracebackType
 from typing import Self
 
@@ -56,6 +57,7 @@ class KafkaCommitLog:
         self._topics = Topics(settings=settings, connection=self._connection, log=log)
         self._replica = Replica(
             name=f"{socket.gethostname()}:{os.getpid()}",
+            instance=uuid.uuid4().hex,
             started=clock.unix(),
             installation=client_id,
         )

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import OutOfOrderSequenceNumber
 
 from ingest.pipeline.ports import Batch, Topic
+from ingest.sink.connection import close
 from ingest.sink.refusals import is_fenced, record_reason
 from ingest.sink.topics import TopicLimits, TopicNames
 
@@ -97,8 +99,10 @@ class ShardProducer:
         for future, origins in futures:
             try:
                 await future
-            except Exception as error:  # noqa: BLE001 - every failure aborts the transaction
-                failures.append((error, origins))
+            except Exception as error:
+                # Once a batch is refused, those after it are out of order: that is no news.
+                if not (failures and isinstance(error, OutOfOrderSequenceNumber)):
+                    failures.append((error, origins))
         return failures
 
     async def _abort(self, failures: list[tuple[BaseException, list[tuple[int, int]]]]) -> None:
@@ -127,10 +131,10 @@ class ShardProducer:
                     place = (names.alerts, crc(key) % limits.alert_partitions)
                 else:
                     place = (names.quarantine, crc(key) % limits.quarantine_partitions)
-                row = (key, record.value, record.headers, (number, position))
+                row = (key, record.value, list(record.headers), (number, position))
                 rows.setdefault(place, []).append(row)
             here = rows.setdefault((names.checkpoints, self._shard), [])
-            here.extend((key, value, (), (-1, -1)) for key, value in batch.checkpoint.items())
+            here.extend((key, value, [], (-1, -1)) for key, value in batch.checkpoint.items())
         parcels: dict[tuple[str, int], _Parcel] = {}
         for place, some in rows.items():
             parcel = parcels[place] = _Parcel()

@@ -36,9 +36,10 @@ _RECORDS_PER_PRODUCER = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """This process, as its take-over records name it."""
+    """This process, as its take-over records name it; `instance` is unique, `name` for people."""
 
     name: str
+    instance: str
     started: float
     installation: str
 
@@ -140,6 +141,10 @@ class Shard:
                 began = self._clock.monotonic()
                 await self._serve(producer)
                 failures = 0
+            except Rewound as error:
+                # Records were refused: no trouble of the brokers, so there is nothing to wait out.
+                failures = 0
+                self._say(error)
             except IngestError as error:
                 if error.recovery is Recovery.STOP:
                     self._give_up(error)
@@ -202,6 +207,7 @@ class Shard:
         owner = {
             "v": 1,
             "replica": self._replica.name,
+            "instance": self._replica.instance,
             "started": self._replica.started,
             "installation": self._replica.installation,
             "nonce": nonce,
@@ -315,9 +321,8 @@ class Shard:
             # Then it is found out at the next fence.
             return None
         owner = found.owner or {}
-        if owner.get("replica") != self._replica.name and (
-            float(owner.get("started", 0.0)) > self._replica.started
-        ):
+        later = (float(owner.get("started", 0.0)), str(owner.get("instance")))
+        if later > (self._replica.started, self._replica.instance):
             return Superseded(
                 f"shard {self.number} was taken over by {owner.get('replica')}, which started later "
                 f"on the same kafka.prefix; stop one of the two, or give it another prefix"

@@ -132,11 +132,15 @@ class Topics:
 
     async def _check(self, admin: AIOKafkaAdminClient) -> TopicLimits:
         names = [self.names.alerts, self.names.quarantine, self.names.checkpoints]
+        # Listed first: to describe an absent topic makes it, where brokers are set to do so.
+        present = set(await admin.list_topics())
+        missing = [name for name in names if name not in present]
         partitions: dict[str, int] = {}
-        for topic in await admin.describe_topics(names):
-            if topic["error_code"] == 0:
-                partitions[topic["topic"]] = len(topic["partitions"])
-        missing = [name for name in names if name not in partitions]
+        if not missing:
+            for topic in await admin.describe_topics(names):
+                if topic["error_code"] == 0:
+                    partitions[topic["topic"]] = len(topic["partitions"])
+            missing = [name for name in names if name not in partitions]
         if missing and self._settings.create_topics:
             # Just made, and not known everywhere yet.
             raise SinkUnavailable(f"topics are not ready yet: {', '.join(missing)}")
