@@ -1,0 +1,304 @@
+"""The alert API of all tenants: one question, one call, one page."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+import structlog
+
+from ingest.errors import (
+    AnswerTooLarge,
+    Blame,
+    QueryRefused,
+    SourceError,
+    SourceUnavailable,
+    TenantRejected,
+    Throttled,
+)
+from ingest.model.alert import Alert, Malformed
+from ingest.model.budget import Budget
+from ingest.model.instant import from_http_date, from_unix
+from ingest.model.sweep import Ask
+from ingest.model.tenant import Tenant
+from ingest.pipeline.ports import Clock, Page
+from ingest.settings.models import Region, Source
+from ingest.source.memory import Lease, Room
+from ingest.source.query import followed_link, url_of
+from ingest.source.records import canonical, read, split
+from ingest.source.transport import AiohttpTransport, Reply, Transport
+from ingest.telemetry.metrics import SourceMetrics
+
+_PAUSE_CAP_SECONDS = 3600.0
+"""No `Retry-After` is obeyed for longer: after an hour one call asks whether it still holds."""
+
+_ERROR_BYTES = 16 * 1024
+_RECORDS_AT_ONCE = 500
+"""Records read before the loop is given to others."""
+
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
+
+_OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 400, 401, 403, 404
+_TOO_MANY, _SERVER_ERRORS = 429, 500
+
+
+class TokenSource(Protocol):
+    """What the source needs of identity."""
+
+    async def get(self, tenant: Tenant) -> str:
+        """Return a token for the tenant's API."""
+        ...
+
+    async def refresh(self, tenant: Tenant, rejected: str) -> str:
+        """Return another one, since the API refused this."""
+        ...
+
+
+class _Error(msgspec.Struct):
+    code: str = ""
+
+
+class _Envelope(msgspec.Struct):
+    error: _Error
+
+
+class DefenderSource:
+    """Implements `ingest.pipeline.ports.Source`.
+
+    Args:
+        settings: of the source.
+        regions: API hosts by name; a token goes to no other.
+        ca_file: certificate authorities in place of the system's.
+        tokens: gives tokens.
+        clock: local time.
+        metrics: are told of every call.
+        log: for what an operator should know.
+        transport: in place of real HTTP.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Source,
+        regions: Mapping[str, Region],
+        ca_file: Path | None,
+        tokens: TokenSource,
+        clock: Clock,
+        metrics: SourceMetrics,
+        log: structlog.stdlib.BoundLogger,
+        transport: Transport | None = None,
+    ) -> None:
+        self._settings = settings
+        self._regions = regions
+        self._tokens = tokens
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._transport = transport or AiohttpTransport(settings=settings, ca_file=ca_file)
+        self._room = Room(
+            capacity=settings.memory_bytes, largest=settings.page_bytes, tell=metrics.memory
+        )
+        self._budgets: dict[str, Budget] = {}
+        self._links_refused: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        """Open the transport."""
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close every connection."""
+        await self._transport.__aexit__(kind, error, traceback)
+
+    def canonical(self, raw: bytes) -> int:
+        """See `Source.canonical`."""
+        return canonical(raw)
+
+    @asynccontextmanager
+    async def fetch(self, tenant: Tenant, ask: Ask) -> AsyncIterator[Page]:
+        """See `Source.fetch`."""
+        region = self._regions[tenant.region]
+        token = await self._tokens.get(tenant)
+        page = None
+        for token_is_fresh in (False, True):
+            budget = await self._spend(tenant)
+            # Only now: who waits for a token or a budget must not hold room that others need.
+            async with self._room.lease() as lease:
+                page = await self._call(tenant, region, ask, token, lease, budget)
+                if page is not None:
+                    yield page
+                    return
+            if not token_is_fresh:
+                token = await self._tokens.refresh(tenant, token)
+        raise TenantRejected(
+            "the alert API refuses fresh tokens of this tenant (401): check that its region "
+            "is the right one and that Defender for Endpoint is licensed",
+            reason="unauthorized",
+            blame=Blame.CUSTOMER,
+        )
+
+    async def _call(
+        self,
+        tenant: Tenant,
+        region: Region,
+        ask: Ask,
+        token: str,
+        lease: Lease,
+        budget: Budget,
+    ) -> Page | None:
+        """Make one call; None says that the token was refused."""
+        began = self._clock.monotonic()
+        headers = {"Authorization": f"Bearer {token}"}
+        outcome, size = "cancelled", 0
+        try:
+            async with self._transport.get(url_of(region.api_url, ask), headers) as reply:
+                if reply.status == _UNAUTHORIZED:
+                    outcome = "unauthorized"
+                    return None
+                if reply.status != _OK:
+                    raise await self._refusal(reply, budget)
+                body = await self._body(reply, lease)
+                size = len(body)
+                page = await self._page(tenant, region, reply, body)
+                outcome = "ok"
+                return page
+        except SourceError as error:
+            outcome = error.reason
+            raise
+        finally:
+            self._metrics.request(
+                outcome=outcome, seconds=self._clock.monotonic() - began, size=size
+            )
+
+    async def _spend(self, tenant: Tenant) -> Budget:
+        """Wait until the tenant's budget allows one call, and take it out."""
+        budget = self._budgets.get(tenant.id)
+        if budget is None:
+            budget = self._budgets[tenant.id] = Budget(
+                per_minute=self._settings.calls_per_minute,
+                per_hour=self._settings.calls_per_hour,
+                started=self._clock.monotonic(),
+            )
+        while (delay := budget.delay(self._clock.monotonic())) > 0:
+            await self._clock.sleep(delay)
+        budget.spend(self._clock.monotonic())
+        return budget
+
+    async def _body(self, reply: Reply, lease: Lease) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in reply.pieces():
+            size += len(piece)
+            if size > self._settings.page_bytes:
+                raise AnswerTooLarge(
+                    f"the answer is larger than {self._settings.page_bytes} bytes "
+                    "(source.page_bytes); a smaller question is asked",
+                    reason="too_large",
+                )
+            await lease.cover(size)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def _page(self, tenant: Tenant, region: Region, reply: Reply, body: bytes) -> Page:
+        try:
+            raws, link = split(body)
+        except ValueError as error:
+            raise SourceUnavailable(
+                f"the alert API's answer is {error}", reason="unreadable"
+            ) from None
+        next_link = None
+        if link is not None:
+            next_link = followed_link(region.api_url, link)
+            if next_link is None:
+                self._refuse_link(tenant)
+        records: list[Alert | Malformed] = []
+        for start in range(0, len(raws), _RECORDS_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            records += map(read, raws[start : start + _RECORDS_AT_ONCE])
+        return Page(
+            records=tuple(records),
+            server_time=self._server_time(reply),
+            next_link=next_link,
+            body_bytes=len(body),
+        )
+
+    def _refuse_link(self, tenant: Tenant) -> None:
+        self._metrics.link_refused()
+        if tenant.id not in self._links_refused:
+            self._links_refused.add(tenant.id)
+            self._log.warning("next_link_refused", tenant=tenant.id, tenant_name=tenant.name)
+
+    def _server_time(self, reply: Reply) -> int:
+        try:
+            return from_http_date(reply.header("Date"))
+        except (ValueError, TypeError, OverflowError):
+            return from_unix(self._clock.unix())
+
+    async def _refusal(self, reply: Reply, budget: Budget) -> SourceError:
+        """Return the error that an answer other than 200 stands for."""
+        status = reply.status
+        code = await _error_code(reply)
+        said = f"{status} {code}".strip()
+        if status == _TOO_MANY:
+            wait = self._retry_after(reply)
+            if wait is not None:
+                budget.pause(self._clock.monotonic() + min(wait, _PAUSE_CAP_SECONDS))
+                self._metrics.throttled(min(wait, _PAUSE_CAP_SECONDS))
+            asked = "" if wait is None else f" and asks for {wait:.0f} s of silence"
+            return Throttled(f"the alert API throttles this tenant{asked}", retry_after=wait)
+        if status == _BAD_REQUEST:
+            return QueryRefused(f"the alert API refuses a query ({said})", reason="http_400")
+        if status == _FORBIDDEN:
+            return TenantRejected(
+                f"the alert API refuses this tenant ({said}): the application lacks the permission "
+                "Alert.Read.All there, or Defender for Endpoint is off; its administrator must consent",
+                reason="forbidden",
+                blame=Blame.CUSTOMER,
+            )
+        if status == _NOT_FOUND:
+            return TenantRejected(
+                f"the alert API does not know this tenant or this path ({said}): "
+                "check the tenant's region and the region's api_url",
+                reason="not_found",
+                blame=Blame.US,
+            )
+        if status >= _SERVER_ERRORS and (wait := self._retry_after(reply)):
+            budget.pause(self._clock.monotonic() + min(wait, _PAUSE_CAP_SECONDS))
+        return SourceUnavailable(f"the alert API answers {said}", reason=f"http_{status}")
+
+    def _retry_after(self, reply: Reply) -> float | None:
+        """Return the seconds of a `Retry-After` in either of its forms."""
+        text = reply.header("Retry-After").strip()
+        if text.isascii() and text.isdigit():
+            # An absurd one is long, however long its digits are.
+            return float(text[:12])
+        try:
+            until = parsedate_to_datetime(text).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            return None
+        return max(0.0, until - self._server_time(reply) / 1e7)
+
+
+async def _error_code(reply: Reply) -> str:
+    """Return the code of an error envelope; its message is free text and stays where it is."""
+    body = b""
+    try:
+        async for piece in reply.pieces():
+            body += piece
+            if len(body) > _ERROR_BYTES:
+                return ""
+        code = msgspec.json.decode(body, type=_Envelope).error.code
+    except (SourceError, msgspec.MsgspecError, UnicodeError, RecursionError):
+        return ""
+    return code if _CODE.fullmatch(code) else ""

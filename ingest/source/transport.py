@@ -1,0 +1,154 @@
+"""HTTP as the source needs it: one GET, its status and headers at once, its body in pieces.
+
+The only module that knows aiohttp's client. Tests put a cloud without sockets in its place.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import aiohttp
+from isal import isal_zlib
+from yarl import URL
+
+from ingest.errors import SettingsError, SourceUnavailable
+from ingest.settings.models import Source
+
+_READ_BUFFER_BYTES = 256 * 1024
+_KEEP_ALIVE_SECONDS = 75.0
+"""Longer than a poll interval, so that a tenant's next call finds a connection."""
+
+
+class Reply(Protocol):
+    """An answer whose body is still to be read."""
+
+    status: int
+
+    def header(self, name: str) -> str:
+        """Return a header's value, "" if there is none."""
+        ...
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body, decompressed, in pieces of bounded size."""
+        ...
+
+
+class Transport(Protocol):
+    """Sends requests. Entered once, before the first."""
+
+    async def __aenter__(self) -> Self:
+        """Open."""
+        ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close every connection."""
+        ...
+
+    def get(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Reply]:
+        """Send one request; no redirect is followed, no cookie kept.
+
+        Raises:
+            SourceUnavailable: on entering or while pieces are read: the network failed.
+        """
+        ...
+
+
+class _Reply:
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.status = response.status
+        self._headers = response.headers
+        self._content = response.content
+
+    def header(self, name: str) -> str:
+        return self._headers.get(name, "")
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        async for piece in self._content.iter_any():
+            yield piece
+
+
+class AiohttpTransport:
+    """Implements `Transport` with one session for all tenants.
+
+    Tenants share hosts, so they share connections; a cookie jar would carry one tenant's cookies into
+    another's calls, so there is none.
+    """
+
+    def __init__(self, *, settings: Source, ca_file: Path | None) -> None:
+        self._settings = settings
+        self._tls = _tls(ca_file)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the session."""
+        aiohttp.set_zlib_backend(isal_zlib)
+        settings = self._settings
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=settings.connections,
+                ssl=self._tls,
+                keepalive_timeout=_KEEP_ALIVE_SECONDS,
+                ttl_dns_cache=60,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=settings.timeout_seconds,
+                sock_connect=settings.connect_timeout_seconds,
+                sock_read=settings.read_timeout_seconds,
+            ),
+            headers={"User-Agent": settings.user_agent, "Accept": "application/json"},
+            read_bufsize=_READ_BUFFER_BYTES,
+            trust_env=True,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the session."""
+        if self._session is not None:
+            await self._session.close()
+
+    @asynccontextmanager
+    async def get(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Reply]:
+        """See `Transport.get`."""
+        if self._session is None:
+            raise RuntimeError("a transport was used before it was entered")
+        try:
+            async with self._session.get(
+                URL(url, encoded=True), headers=headers, allow_redirects=False
+            ) as response:
+                yield _Reply(response)
+        except TimeoutError:
+            raise SourceUnavailable(
+                "the alert API did not answer in time", reason="timeout"
+            ) from None
+        except aiohttp.ClientConnectorCertificateError:
+            raise SourceUnavailable(
+                "the alert API's certificate is not trusted: check ca_file", reason="tls"
+            ) from None
+        except (aiohttp.ClientError, OSError) as error:
+            # Only the kind: some of aiohttp's messages hold headers or parts of the body.
+            raise SourceUnavailable(
+                f"the call to the alert API failed: {type(error).__name__}", reason="network"
+            ) from None
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            [f"ca_file: {ca_file} cannot be used as certificate authorities: {error}"]
+        ) from None
