@@ -3,6 +3,7 @@
 The bytes of a record are the API's own, untouched (law 5): JSON is scanned, never written anew.
 """
 
+import json
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,7 @@ from xxhash import xxh3_64_intdigest as fingerprint
 
 from ingest.model.alert import Alert, Malformed
 from ingest.model.instant import parse_instant
+from ingest.source.salvage import salvage
 
 _ID_BYTES = 1024
 _BROKEN = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
@@ -47,10 +49,14 @@ def split(body: bytes) -> tuple[list[msgspec.Raw], object]:
     Raises:
         ValueError: if it is not JSON of the expected form; the message holds nothing of it.
     """
+    body = body.removeprefix(_BOM).strip()
     try:
-        answer = _decode_body(body.removeprefix(_BOM))
+        answer = _decode_body(body)
     except _BROKEN:
-        raise ValueError("not an object with an array of records as its value") from None
+        try:
+            return [msgspec.Raw(record) for record in salvage(body)], None
+        except ValueError:
+            raise ValueError("not an object with an array of records as its value") from None
     return answer.value, answer.next_link
 
 
@@ -106,10 +112,11 @@ def _complaint(identity: object) -> str | None:
     return None
 
 
-def _malformed(raw: bytes, digest: int) -> Malformed:
+def _malformed(raw: bytes, digest: int) -> Alert | Malformed:
     """Find out, slowly, what is wrong with a record, and which times of it can be read."""
     try:
-        found = _decode(raw)
+        # Takes halves of surrogate pairs, which Windows has in file names and the API may show.
+        found = json.loads(raw)
     except _BROKEN:
         return Malformed(raw, "undecodable", digest)
     if not isinstance(found, dict):
@@ -118,7 +125,10 @@ def _malformed(raw: bytes, digest: int) -> Malformed:
     reason = _complaint(found.get("id"))
     if reason is None and updated is None:
         reason = "no_time" if found.get("lastUpdateTime") in (None, "") else "bad_time"
-    return Malformed(raw, reason or "bad_field", digest, updated, created)
+    if reason is not None or updated is None:
+        return Malformed(raw, reason or "bad_time", digest, updated, created)
+    status = found.get("status")
+    return Alert(found["id"], updated, created or updated, status == "Resolved", raw, digest)
 
 
 def _time(value: object) -> int | None:
