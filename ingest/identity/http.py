@@ -1,0 +1,124 @@
+"""One HTTP session for the token requests of all tenants, bounded in time and in bytes."""
+
+import functools
+from collections.abc import Callable, Mapping
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+_ANSWER_BYTES = 256 * 1024
+_PIECE_BYTES = 16 * 1024
+_CONNECT_SECONDS = 10.0
+
+
+class Exchange:
+    """What MSAL takes for an HTTP client, for one token request; it remembers how that was answered.
+
+    MSAL drops the headers of an error, and with them `Retry-After`; here they are kept. It also asks
+    for the authority's metadata each time an application object is made; the answer follows from the
+    authority's own URL, so it is given here, without a call and without trusting an answer's hosts.
+    """
+
+    def __init__(self, send: Callable[..., "Answer"]) -> None:
+        self._send = send
+        self.answer: Answer | None = None
+
+    def post(
+        self,
+        url: str,
+        *,
+        data: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: Any,
+    ) -> "Answer":
+        """Send a token request."""
+        self.answer = self._send(url, data=dict(data or {}), headers=dict(headers or {}))
+        return self.answer
+
+    def get(self, url: str, **_: Any) -> "Answer":
+        """Answer the question for the authority's metadata."""
+        authority, _mark, rest = url.partition("/v2.0/.well-known/openid-configuration")
+        if rest or not authority:
+            return Answer(404, "{}", {})
+        return Answer(
+            200,
+            f'{{"token_endpoint": "{authority}/oauth2/v2.0/token", "issuer": "{authority}/v2.0", '
+            f'"authorization_endpoint": "{authority}/oauth2/v2.0/authorize"}}',
+            {},
+        )
+
+    def close(self) -> None:
+        """The session is not this one's to close."""
+
+
+class Answer:
+    """An answer in the form that MSAL expects."""
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str]) -> None:
+        self.status_code = status
+        self.text = text
+        self.headers = headers
+
+    def raise_for_status(self) -> None:
+        """Raise where the status is an error; MSAL calls this on metadata only."""
+        if self.status_code >= 400:  # noqa: PLR2004 - HTTP errors begin here
+            raise requests.HTTPError(f"HTTP {self.status_code}")
+
+
+class TokenHttp:
+    """Makes exchanges on one session that many threads share.
+
+    Args:
+        threads: how many may use it at once.
+        ca_file: certificate authorities in place of the system's.
+        timeout_seconds: the bound on one whole request.
+        monotonic: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        *,
+        threads: int,
+        ca_file: Path | None,
+        timeout_seconds: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._session = requests.Session()
+        # Connections are shared by tenants, so cookies would be too.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.mount("https://", HTTPAdapter(pool_connections=8, pool_maxsize=threads))
+        self._verify: str | bool = True if ca_file is None else str(ca_file)
+        self._timeout = timeout_seconds
+        self._monotonic = monotonic
+
+    def exchange(self) -> Exchange:
+        """Return a client for one token request."""
+        return Exchange(functools.partial(self._send))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._session.close()
+
+    def _send(self, url: str, *, data: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
+        deadline = self._monotonic() + self._timeout
+        # Given with each request: in a session's own `verify` an environment variable overrides it.
+        with self._session.post(
+            url,
+            data=data,
+            headers=headers,
+            verify=self._verify,
+            timeout=(min(_CONNECT_SECONDS, self._timeout), self._timeout),
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            body = bytearray()
+            for piece in response.iter_content(_PIECE_BYTES):
+                body += piece
+                if len(body) > _ANSWER_BYTES:
+                    raise requests.exceptions.ContentDecodingError("the answer is too large")
+                if self._monotonic() > deadline:
+                    raise requests.exceptions.ReadTimeout("the answer is too slow")
+            return Answer(response.status_code, body.decode("utf-8", "replace"), response.headers)
