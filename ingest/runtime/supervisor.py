@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
@@ -60,7 +60,8 @@ class Supervisor:
         """Wait until `stop` is set, or for the error that asks to stop the process."""
         asked = asyncio.get_running_loop().create_task(stop.wait(), name="wait for the stop")
         try:
-            await asyncio.wait({asked, self._fatal}, return_when=asyncio.FIRST_COMPLETED)
+            waiting: set[asyncio.Future[Any]] = {asked, self._fatal}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
             asked.cancel()
         return self._fatal.result() if self._fatal.done() else None

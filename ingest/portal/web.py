@@ -1,0 +1,159 @@
+"""The portal: probes, metrics and status on one listener."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import msgspec
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from ingest.errors import SettingsError
+from ingest.model.instant import format_instant, from_unix
+from ingest.model.status import FeedStatus, State
+from ingest.pipeline.ports import Clock
+from ingest.settings.models import Listen
+
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_DEFAULT_TENANTS, _MOST_TENANTS = 1_000, 100_000
+
+
+class Portal:
+    """Serves while its context is entered; `url` is known from then on.
+
+    Args:
+        settings: where to listen.
+        registry: the metrics.
+        ready: what keeps the daemon from doing its work, in words; nothing where it does.
+        snapshot: how every feed is doing.
+        clock: local time.
+        log: for the address.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Listen,
+        registry: CollectorRegistry,
+        ready: Callable[[], list[str]],
+        snapshot: Callable[[], Iterable[FeedStatus]],
+        clock: Clock,
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._ready = ready
+        self._snapshot = snapshot
+        self._clock = clock
+        self._log = log
+        # A fleet's metrics take a while to write; in a thread they hold the loop for moments only.
+        self._thread = ThreadPoolExecutor(1, "portal")
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/livez", self._livez),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._metrics),
+                web.get("/status", self._status),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        """Listen.
+
+        Raises:
+            SettingsError: the address cannot be listened on.
+        """
+        settings = self._settings
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, settings.host, settings.port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            problem = (
+                f"listen.host, listen.port: cannot listen on {settings.host}:{settings.port}: "
+                f"{error.strerror or error}; choose another (0 takes a free port)"
+            )
+            raise SettingsError([problem]) from None
+        host, port, *_ = self._runner.addresses[0]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        """Say that the loop turns; nothing else makes a restart useful."""
+        return web.Response(text="ok\n", headers=_HEADERS)
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        reasons = self._ready()
+        if reasons:
+            return web.Response(status=503, text="\n".join(reasons) + "\n", headers=_HEADERS)
+        return web.Response(text="ok\n", headers=_HEADERS)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        body = await asyncio.get_running_loop().run_in_executor(
+            self._thread, generate_latest, self._registry
+        )
+        return web.Response(body=body, headers={**_HEADERS, "Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _status(self, request: web.Request) -> web.Response:
+        wanted = request.query.get("state")
+        if wanted is not None and wanted not in map(str, State):
+            known = ", ".join(map(str, State))
+            raise web.HTTPBadRequest(text=f"state: must be one of {known}\n")
+        limit = request.query.get("limit", str(_DEFAULT_TENANTS))
+        if not (limit.isascii() and limit.isdigit() and int(limit[:9]) <= _MOST_TENANTS):
+            raise web.HTTPBadRequest(text=f"limit: must be a number up to {_MOST_TENANTS}\n")
+        body = await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._describe, wanted, int(limit)
+        )
+        return web.Response(body=body, headers={**_HEADERS, "Content-Type": "application/json"})
+
+    def _describe(self, wanted: str | None, limit: int) -> bytes:
+        statuses = list(self._snapshot())
+        states = dict.fromkeys(map(str, State), 0)
+        for status in statuses:
+            states[str(status.state)] += 1
+        chosen = [s for s in statuses if wanted is None or s.state == wanted]
+        # The unwell first, since a list may be cut.
+        chosen.sort(key=lambda status: (status.state is State.HEALTHY, status.since))
+        return msgspec.json.encode(
+            {
+                "now": _text(self._clock.unix()),
+                "tenants": len(statuses),
+                "states": states,
+                "shown": min(limit, len(chosen)),
+                "feeds": [_described(status) for status in chosen[:limit]],
+            }
+        )
+
+
+def _described(status: FeedStatus) -> dict[str, Any]:
+    return {
+        "tenant": status.feed.tenant,
+        "feed": str(status.feed.feed),
+        "name": status.name,
+        "state": str(status.state),
+        "code": status.code,
+        "reason": status.reason,
+        "must_act": str(status.blame.value),
+        "since": _text(status.since),
+        "fresh_at": _text(status.fresh_at),
+        "reconciled_at": _text(status.reconciled_at),
+        "watermark": _text(status.watermark),
+        "next_attempt": _text(status.next_attempt),
+        "remembered": status.remembered,
+    }
+
+
+def _text(unix: float | None) -> str | None:
+    return None if unix is None else format_instant(from_unix(unix))

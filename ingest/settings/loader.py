@@ -1,0 +1,269 @@
+"""From a file and the environment to settings; every mistake at once, each with its remedy.
+
+Precedence: environment over file over defaults. No message shows a value, since any may be a secret.
+"""
+
+import re
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ingest.errors import SettingsError
+from ingest.settings.models import Settings
+
+PREFIX = "DEFENDER_INGEST_"
+"""`DEFENDER_INGEST_KAFKA__PREFIX=x` sets `kafka.prefix`; lists are written as YAML."""
+
+_IGNORED = frozenset((f"{PREFIX}CONFIG",))
+_MAX_BYTES = 64 * 1024 * 1024
+
+Path_ = tuple[str | int, ...]
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Settings:
+    """Read, merge and check the configuration.
+
+    Raises:
+        SettingsError: with one line for each mistake: file, key, tenant, what is wrong, remedy.
+    """
+    problems: list[str] = []
+    content = _read(path)
+    named = dict(_overrides(environ, problems))
+    for keys, (_, value) in named.items():
+        _put(content, keys, value)
+    origins = {keys: f"environment variable {name}" for keys, (name, _) in named.items()}
+    settings: Settings | None = None
+    try:
+        settings = Settings.model_validate(content)
+    except ValidationError as error:
+        for found in error.errors(include_url=False, include_input=False):
+            keys = tuple(found["loc"])
+            problems.append(_line(path, origins, content, keys, _words(found, keys)))
+    for keys, words in _cross_checks(content):
+        problems.append(_line(path, origins, content, keys, words))
+    if problems or settings is None:
+        raise SettingsError(sorted(set(problems)))
+    return settings
+
+
+_Yaml: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Yaml):  # type: ignore[misc]
+    """YAML without silent surprises: a key that is given twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, list | dict) or key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {str(key)[:60]!r} is given twice",
+                    problem_mark=key_node.start_mark,
+                )
+            seen.add(key)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES)
+        content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise SettingsError(
+            [f"{path}: cannot be read: {error.strerror}; give the file with --config"]
+        ) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise SettingsError([f"{path}:{where} {error.problem or 'is not YAML'}"]) from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise SettingsError([f"{path}: is not YAML"]) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError([f"{path}: must be a mapping of sections, such as `kafka:`"])
+    return content
+
+
+def _overrides(
+    environ: Mapping[str, str], problems: list[str]
+) -> Iterator[tuple[Path_, tuple[str, Any]]]:
+    """Yield keys and values from the environment; names that mean nothing are mistakes."""
+    known = {"__".join(map(str, keys)).upper(): keys for keys in _leaves(Settings)}
+    for name, text in sorted(environ.items()):
+        if not name.startswith(PREFIX) or name in _IGNORED:
+            continue
+        keys = known.get(name.removeprefix(PREFIX))
+        if keys is None:
+            meant = get_close_matches(name.removeprefix(PREFIX), known, 1)
+            hint = f"; did you mean {PREFIX}{meant[0]}?" if meant else ""
+            problems.append(f"environment variable {name}: means nothing here{hint}")
+            continue
+        try:
+            yield keys, (name, text if _is_text(keys) else yaml.safe_load(text))
+        except yaml.YAMLError:
+            problems.append(f"environment variable {name}: is not YAML")
+
+
+def _leaves(model: type[BaseModel], path: Path_ = ()) -> Iterator[Path_]:
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _leaves(inner, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def _is_text(keys: Path_) -> bool:
+    """Tell whether a value is taken as it is written: a secret may look like a number."""
+    model: Any = Settings
+    for key in keys[:-1]:
+        model = model.model_fields[key].annotation
+    annotation = model.model_fields[keys[-1]].annotation
+    return not any(kind in str(annotation) for kind in ("int", "float", "bool", "list", "dict"))
+
+
+def _put(content: dict[str, Any], keys: Path_, value: Any) -> None:
+    for key in keys[:-1]:
+        inner = content.get(str(key))
+        if not isinstance(inner, dict):
+            inner = content[str(key)] = {}
+        content = inner
+    content[str(keys[-1])] = value
+
+
+def _line(path: Path, origins: Mapping[Path_, str], content: Any, keys: Path_, words: str) -> str:
+    origin = origins.get(keys, str(path))
+    return f"{origin}: {_dotted(keys)}{_whose(content, keys)}: {words}"
+
+
+def _dotted(keys: Path_) -> str:
+    text = ""
+    for key in keys:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
+    return text or "(the whole)"
+
+
+def _whose(content: Any, keys: Path_) -> str:
+    """Name the tenant that a key belongs to, as far as it has a name."""
+    if len(keys) < 2 or keys[0] != "tenants" or not isinstance(keys[1], int):  # noqa: PLR2004
+        return ""
+    try:
+        entry = content["tenants"][keys[1]]
+        name = entry.get("name") or entry.get("id")
+    except (LookupError, AttributeError, TypeError):
+        return ""
+    return f" (tenant {str(name)[:80]})" if name else ""
+
+
+def _words(found: Any, keys: Path_) -> str:
+    message = str(found["msg"]).removeprefix("Value error, ")
+    match found["type"]:
+        case "extra_forbidden":
+            meant = get_close_matches(str(keys[-1]), _siblings(keys), 1)
+            hint = f"did you mean {meant[0]}?" if meant else "remove it"
+            return f"unknown key; {hint}"
+        case "missing":
+            return "is needed and not there; add it"
+        case "string_pattern_mismatch":
+            pattern = found.get("ctx", {}).get("pattern", "")
+            if "https" in pattern:
+                return "must be https://HOST or https://HOST:PORT, without a path"
+            return f"must match {pattern}"
+        case "string_type":
+            return "must be text; put it in quotes"
+        case _:
+            return message[:1].lower() + message[1:]
+
+
+def _siblings(keys: Path_) -> Sequence[str]:
+    """Return the keys that the models know at the place of one that they do not."""
+    model: Any = Settings
+    for key in keys[:-1]:
+        if isinstance(key, int) or not isinstance(model, type):
+            continue
+        field = model.model_fields.get(key) if issubclass(model, BaseModel) else None
+        if field is None:
+            continue
+        model = field.annotation
+        inner = [arg for arg in get_args(model) if isinstance(arg, type)]
+        models = [arg for arg in inner if issubclass(arg, BaseModel)]
+        if models:
+            model = models[0]
+    known = isinstance(model, type) and issubclass(model, BaseModel)
+    return list(model.model_fields) if known else []
+
+
+def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
+    """Check what no field can know alone, on what was written, so that all is found in one run."""
+    entra = content.get("entra")
+    if isinstance(entra, dict):
+        yield from _check_secret(entra)
+    if content.get("ca_file") is not None:
+        yield from _check_authorities(Path(str(content["ca_file"])))
+    yield from _check_tenants(content)
+
+
+def _check_secret(entra: Mapping[str, Any]) -> Iterator[tuple[Path_, str]]:
+    value, file = entra.get("client_secret"), entra.get("client_secret_file")
+    if value and file:
+        yield (
+            ("entra", "client_secret"),
+            "is given beside client_secret_file; remove one of the two",
+        )
+    elif value is None and file is None:
+        yield ("entra", "client_secret_file"), "is needed and not there; add it (or client_secret)"
+    elif value is not None and not str(value).strip():
+        yield ("entra", "client_secret"), "is empty"
+    if file is not None:
+        try:
+            empty = not Path(str(file)).read_text().strip()
+        except (OSError, ValueError) as error:
+            words = error.strerror if isinstance(error, OSError) else "it is not text"
+            yield ("entra", "client_secret_file"), f"{file} cannot be read: {words}"
+        else:
+            if empty:
+                yield ("entra", "client_secret_file"), f"{file} is empty"
+
+
+def _check_authorities(file: Path) -> Iterator[tuple[Path_, str]]:
+    try:
+        ssl.create_default_context(cafile=str(file))
+    except ssl.SSLError:
+        yield ("ca_file",), f"{file} holds no certificates in PEM form"
+    except OSError as error:
+        yield ("ca_file",), f"{file} cannot be read: {error.strerror}"
+
+
+def _check_tenants(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
+    tenants = content.get("tenants")
+    if not isinstance(tenants, list):
+        return
+    regions = content.get("regions")
+    known = (
+        list(regions)
+        if isinstance(regions, dict)
+        else list(Settings.model_fields["regions"].get_default(call_default_factory=True))
+    )
+    seen: dict[str, int] = {}
+    for number, entry in enumerate(tenants):
+        if not isinstance(entry, dict):
+            continue
+        identity = str(entry.get("id", "")).lower()
+        if identity in seen:
+            yield ("tenants", number, "id"), f"is that of tenants[{seen[identity]}] too; remove one"
+        elif re.fullmatch(r"[0-9a-f-]{36}", identity):
+            seen[identity] = number
+        region = entry.get("region", "commercial")
+        if region not in known:
+            meant = get_close_matches(str(region), known, 1)
+            hint = f"did you mean {meant[0]}?" if meant else f"one of {', '.join(sorted(known))}"
+            yield ("tenants", number, "region"), f"is not a key of regions; {hint}"
