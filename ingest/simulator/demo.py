@@ -28,6 +28,9 @@ _STEP_SECONDS = 0.25
 _DRAIN_SECONDS = 60
 _STOP_SECONDS = 40
 _POLL_SECONDS = 5
+_BACKLOG = 15
+"""Few enough that a first reading takes few calls: budgets start empty."""
+
 _UNAVAILABLE = 69
 _INTERRUPTED = 130
 _PROGRAM = (sys.executable, "-m", "ingest")
@@ -109,6 +112,7 @@ def _started(arguments: argparse.Namespace, folder: Path) -> Iterator[_Stage]:
                 command=[
                     *(*_PROGRAM, "simulate", "--port", "0", "--tenants", str(arguments.tenants)),
                     *("--seed", str(arguments.seed), "--faults", arguments.faults),
+                    *("--backlog", str(_BACKLOG)),
                     *("--write-config", str(config), "--kafka", kafka, "--prefix", prefix),
                     *("--poll-interval", str(_POLL_SECONDS), "--listen-port", str(free_port())),
                     *("--state-dir", str(folder / "cloud")),
