@@ -46,11 +46,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a sweep needs to know of a page."""
+    """What a sweep needs to know of a page.
+
+    `linked` says that it offered a `nextLink`, also one that must not be followed.
+    """
 
     records: Sequence[Seen]
     next_link: str | None
     server_time: int
+    linked: bool = False
 
 
 def floor(ticks: int, grain: int = GRAIN) -> int:

@@ -253,7 +253,7 @@ class Sweep:
         frame.link = answer.next_link
         if count >= frame.top:
             self._cut(frame)
-        elif count == 0 or (count <= self._handful and not self._slow):
+        elif count == 0 or (count <= self._handful and not self._slow and not answer.linked):
             self._follow_link_or_prove(frame)
         elif count > self._handful and likely_cut:
             self._cut(frame)

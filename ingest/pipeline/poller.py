@@ -287,5 +287,6 @@ def _answer(page: Page) -> Answer:
     return Answer(
         records=[(record.updated, record.created, record.digest) for record in page.records],
         next_link=page.next_link,
+        linked=page.linked,
         server_time=page.server_time,
     )

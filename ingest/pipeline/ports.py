@@ -37,13 +37,15 @@ class Page:
     """One answer of a feed.
 
     `server_time` is the answer's own `Date`, in ticks. `next_link` is what the answer offered as
-    `@odata.nextLink`, already known to be of the same origin, else None.
+    `@odata.nextLink`, already known to be of the same origin, else None; `linked` says that it offered
+    one of any kind.
     """
 
     records: tuple[Alert | Malformed, ...]
     server_time: int
     next_link: str | None
     body_bytes: int
+    linked: bool = False
 
 
 class Source(Protocol):

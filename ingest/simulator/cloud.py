@@ -39,6 +39,7 @@ class Plan:
         births_per_minute: alerts born in the whole fleet; 0 for a fleet in which nothing happens.
         version_seconds: the shortest life of a version before the same alert changes again.
         backlog: alerts per tenant that are there at the start.
+        large_every: each so many-th tenant has six times as many; 0 for none.
         page_cap: the most records of any page, below `$top`.
         limits: whether the API's documented limits hold.
         faults: a script of faults.
@@ -51,6 +52,7 @@ class Plan:
     births_per_minute: float = 300.0
     version_seconds: float = 30.0
     backlog: int = 40
+    large_every: int = 0
     page_cap: int | None = None
     limits: bool = True
     faults: tuple[Line, ...] = ()
@@ -121,7 +123,7 @@ class SimulatedCloud:
             rhythm = Rhythm(
                 births_per_minute=plan.births_per_minute * weight / total,
                 version_seconds=plan.version_seconds,
-                backlog=plan.backlog,
+                backlog=plan.backlog * (6 if _is_large(number, plan.large_every) else 1),
             )
             if self._replay:
                 identity, name = self._replay.tenant or identity, "Recorded"
@@ -247,3 +249,7 @@ class SimulatedCloud:
         if self._replay is not None:
             times.append(self._replay.oldest)
         return min(times, default=ticks_of(self.started))
+
+
+def _is_large(number: int, every: int) -> bool:
+    return every > 0 and number % every == every - 1

@@ -65,6 +65,9 @@ def add_parser(
         help="the shortest life of a version before its alert changes again",
     )
     parser.add_argument("--backlog", type=_whole, default=40, help="alerts per tenant at the start")
+    parser.add_argument(
+        "--large-every", type=_whole, default=0, metavar="N", help="every Nth has six times as many"
+    )
     parser.add_argument("--page-cap", type=_count, help="the most records of any page")
     parser.add_argument("--no-limits", action="store_true", help="any number of calls is answered")
     parser.add_argument(
@@ -99,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
             births_per_minute=1.5 * args.tenants if births is None else births,
             version_seconds=args.version_seconds,
             backlog=args.backlog,
+            large_every=args.large_every,
             page_cap=args.page_cap,
             limits=not args.no_limits,
             faults=tuple(script),

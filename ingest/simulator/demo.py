@@ -29,7 +29,7 @@ _DRAIN_SECONDS = 60
 _STOP_SECONDS = 40
 _POLL_SECONDS = 5
 _BACKLOG = 15
-"""Few enough that a first reading takes few calls: budgets start empty."""
+"""Few enough that a first reading takes few calls, since budgets start empty; some have many more."""
 
 _UNAVAILABLE = 69
 _INTERRUPTED = 130
@@ -112,7 +112,7 @@ def _started(arguments: argparse.Namespace, folder: Path) -> Iterator[_Stage]:
                 command=[
                     *(*_PROGRAM, "simulate", "--port", "0", "--tenants", str(arguments.tenants)),
                     *("--seed", str(arguments.seed), "--faults", arguments.faults),
-                    *("--backlog", str(_BACKLOG)),
+                    *("--backlog", str(_BACKLOG), "--large-every", "5"),
                     *("--write-config", str(config), "--kafka", kafka, "--prefix", prefix),
                     *("--poll-interval", str(_POLL_SECONDS), "--listen-port", str(free_port())),
                     *("--state-dir", str(folder / "cloud")),

@@ -230,6 +230,7 @@ class DefenderSource:
             records=tuple(records),
             server_time=self._server_time(reply),
             next_link=next_link,
+            linked=link is not None,
             body_bytes=len(body),
         )
 
