@@ -91,6 +91,11 @@ class Poller:
         return None if self._state is None else to_unix(self._state.fast)
 
     @property
+    def reconciled_to(self) -> float | None:
+        """The slow watermark in Unix seconds, None before the first restore."""
+        return None if self._state is None else to_unix(self._state.slow)
+
+    @property
     def remembered(self) -> int:
         """How many alerts are remembered."""
         return 0 if self._state is None else self._state.remembered

@@ -7,6 +7,7 @@ STARTS_PER_SECOND = 100.0
 """First readings after a start are spread so that no more than this many begin in a second."""
 
 _FAILING_CAP_SECONDS = 600.0
+_OVERDUE_SHARE = 0.1
 _PARKED_DOUBLINGS = 4
 RARE_PROBE_SECONDS = 3600.0
 """A wait that the API asked for beyond this becomes a state with a probe this often."""
@@ -48,9 +49,14 @@ class Schedule:
         """Return the wait before the next probe of a parked tenant."""
         return self.parked_probe * 2.0 ** min(probes, _PARKED_DOUBLINGS) * (0.75 + 0.5 * chance)
 
-    def reconcile_first(self, tenant: str) -> float:
-        """Return the wait before the first reconciling reading after a start."""
-        return phase(tenant) * self.reconcile_interval
+    def reconcile_first(self, tenant: str, since_last: float) -> float:
+        """Return the wait before the first reconciling reading after a start.
+
+        It depends on when the last one was, `since_last` seconds ago, also in a former process: one that
+        is restarted again and again must not put it off for ever. What is overdue is spread out.
+        """
+        spread = phase(tenant) * self.reconcile_interval * _OVERDUE_SHARE
+        return max(self.reconcile_interval - max(0.0, since_last), spread)
 
 
 def obeyed_wait(retry_after: float | None, default: float) -> float:

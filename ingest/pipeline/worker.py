@@ -55,7 +55,7 @@ class Worker:
         self._events = events
         self._failures = 0
         self._probes = 0
-        self._reconcile_at = clock.monotonic() + schedule.reconcile_first(tenant.id)
+        self._reconcile_at: float | None = None
         self._read_since: float | None = None
         self._status = FeedStatus(
             feed=feed,
@@ -99,7 +99,7 @@ class Worker:
         try:
             await self._poller.sweep(Tier.FAST, cycle)
             self._done(cycle, started)
-            if self._clock.monotonic() >= self._reconcile_at:
+            if self._is_reconciliation_due():
                 cycle = Cycle(tier=Tier.SLOW, started=self._clock.monotonic())
                 started = self._clock.unix()
                 await self._poller.sweep(Tier.SLOW, cycle)
@@ -112,6 +112,15 @@ class Worker:
         finally:
             self._read_since = None
         return self._schedule.next(self._tenant.id, self._clock.unix())
+
+    def _is_reconciliation_due(self) -> bool:
+        now = self._clock.monotonic()
+        if self._reconcile_at is None:
+            # Kafka knows when the last one was; this process does not.
+            last = self._poller.reconciled_to or 0.0
+            since = self._clock.unix() - last
+            self._reconcile_at = now + self._schedule.reconcile_first(self._tenant.id, since)
+        return now >= self._reconcile_at
 
     def _done(self, cycle: Cycle, started: float) -> None:
         self._failures = self._probes = 0
@@ -130,7 +139,11 @@ class Worker:
                 wait = obeyed_wait(error.retry_after, self._schedule.after_failure(1, chance))
                 self._turn(State.THROTTLED, "throttled", str(error), Blame.NOBODY)
                 return wait
-            case TenantRejected() | CredentialRejected():
+            case CredentialRejected():
+                # No longer waits each time: to ask costs no call while the credential is known bad.
+                self._turn(State.PARKED, error.reason, str(error), error.blame)
+                return self._schedule.while_parked(0, chance)
+            case TenantRejected():
                 self._turn(State.PARKED, error.reason, str(error), error.blame)
             case CheckpointUnreadable():
                 self._turn(State.PARKED, "checkpoint_unreadable", str(error), Blame.US)

@@ -70,7 +70,7 @@ async def crash(arguments: argparse.Namespace, folder: Path) -> int:
     flags = [
         *("--tenants", str(arguments.tenants), "--seed", str(arguments.seed)),
         *("--births-per-minute", str(arguments.births), "--faults", "default"),
-        *("--poll-interval", "2", "--version-seconds", "20", "--backlog", "100", "--no-limits"),
+        *("--poll-interval", "1", "--version-seconds", "20", "--backlog", "100", "--no-limits"),
     ]
     with stage(*flags, folder=folder) as run:
         subject = Subject.of(run.config)
@@ -78,7 +78,8 @@ async def crash(arguments: argparse.Namespace, folder: Path) -> int:
         topics = [f"{subject.prefix}.{name}" for name in ("alerts", "quarantine", "checkpoints")]
         async with Offsets(bootstrap=subject.bootstrap, topics=topics) as offsets:
             with ExitStack() as stack:
-                daemon = run.daemon()
+                # Readings overlap by little, so that most of the work is publishing.
+                daemon = run.daemon(POLL__OVERLAP_SECONDS="10")
                 stack.callback(daemon.kill)
                 harness = Harness(daemon=daemon, offsets=offsets, rng=random.Random(arguments.seed))
                 for number in range(1, arguments.runs + 1):
@@ -109,8 +110,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tenants", type=int, default=60)
-    parser.add_argument("--births", type=float, default=3000, help="a minute, in the whole fleet")
+    parser.add_argument("--tenants", type=int, default=200)
+    parser.add_argument("--births", type=float, default=12_000, help="a minute, in the whole fleet")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="defender-crash-"))
     code = 1
