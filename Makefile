@@ -39,6 +39,7 @@ check: $(DEV_STAMP) ## Format, lint, types, import contract, spelling, dependenc
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/deptry ingest
+	$(BIN)/defender-ingest docs --check
 
 bench: $(DEV_STAMP) ## The daemon beside a bare loop on Apache Kafka, in one run.
 	@$(BIN)/python -m tests.bench
@@ -51,7 +52,7 @@ format: $(DEV_STAMP) ## Format and mend what the linter can.
 	$(BIN)/ruff check --fix .
 
 docs: $(DEV_STAMP) ## Generate the configuration and metrics pages and the configuration schema.
-	$(BIN)/python -m ingest.cli docs --write
+	$(BIN)/defender-ingest docs --write
 
 lock: ## Resolve the hashed locks anew (needs uv).
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/run.txt

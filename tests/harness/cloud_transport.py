@@ -5,6 +5,7 @@ import json
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Self
 from urllib.parse import urlencode, urlsplit
 
 from ingest.errors import SourceUnavailable
@@ -54,7 +55,7 @@ class CloudTransport:
         self._timeout = timeout
         self.calls = 0
 
-    async def __aenter__(self) -> "CloudTransport":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

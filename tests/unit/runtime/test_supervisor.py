@@ -1,5 +1,6 @@
 import asyncio
 import random
+from itertools import pairwise
 
 import pytest
 import structlog
@@ -33,7 +34,7 @@ async def test_a_task_that_fails_is_started_again_after_a_pause():
         supervisor.spawn("failing task", fail)
         await asyncio.sleep(20)
     assert len(runs) >= 3
-    assert all(later - earlier >= 0.5 for earlier, later in zip(runs, runs[1:], strict=False))
+    assert all(later - earlier >= 0.5 for earlier, later in pairwise(runs))
 
 
 async def test_an_eternal_task_that_ends_is_a_fault_and_runs_again():
