@@ -36,6 +36,7 @@ class Supervisor:
         self._metrics = metrics
         self._events = events
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
         self._fatal: asyncio.Future[IngestError] = asyncio.get_running_loop().create_future()
 
     async def __aenter__(self) -> Self:
@@ -68,6 +69,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Cancel every task and wait for all of them; those that hang are named in the log."""
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         while self._tasks:
@@ -82,7 +84,8 @@ class Supervisor:
             began = self._clock.monotonic()
             try:
                 await run()
-                self._events.error("task_ended_unbidden", task=name)
+                if not self._stopping:  # a cancelled task may still end of itself
+                    self._events.error("task_ended_unbidden", task=name)
             except IngestError as error:
                 if error.recovery is Recovery.STOP:
                     if not self._fatal.done():
@@ -92,6 +95,8 @@ class Supervisor:
             except Exception:
                 # The last line of defence: a defect in one task must not become everybody's.
                 self._events.exception("task_failed", task=name)
+            if self._stopping:
+                return
             lived = self._clock.monotonic() - began
             faults = 1 if lived > _PAUSE_CAP_SECONDS else faults + 1
             self._metrics.task_restarted(name.partition(" of ")[0])
