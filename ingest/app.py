@@ -8,6 +8,8 @@ import asyncio
 import gc
 import os
 import random
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -87,17 +89,18 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 log=events,
             ),
         )
-        log = await stages.enter(
-            "kafka",
-            KafkaCommitLog(
-                settings=settings.kafka,
-                client_id=settings.entra.client_id,
-                metrics=SinkMetrics(registry),
-                clock=clock,
-                log=events,
-                rng=rng,
-            ),
+        log = KafkaCommitLog(
+            settings=settings.kafka,
+            client_id=settings.entra.client_id,
+            metrics=SinkMetrics(registry),
+            clock=clock,
+            log=events,
+            rng=rng,
         )
+        # It waits for brokers, however long that takes; a stop must not wait with it.
+        if not await _opened(stages.enter("kafka", log), stop):
+            events.info("stopping")
+            return 0
         fleet = _fleet(settings, source, log, clock, rng, PipelineMetrics(registry), events)
         registry.register(
             FleetCollector(fleet.snapshot, clock.unix, per_tenant=settings.metrics.tenants)
@@ -120,6 +123,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
         # What stands now stands for months: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
         events.info("started", tenants=len(settings.tenants), listening=portal.url)
         error = await supervisor.until(stop)
         stop.set()
@@ -128,6 +132,23 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
             return 0
         events.error("stopping", error=str(error))
         return getattr(error, "exit_code", os.EX_SOFTWARE)
+
+
+async def _opened(opening: Coroutine[Any, Any, object], stop: asyncio.Event) -> bool:
+    """Wait until something is open; False says that a stop was asked for before."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(opening, name="opening")
+    asked = loop.create_task(stop.wait(), name="wait for the stop")
+    try:
+        await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+            return True
+        return False
+    finally:
+        for one in (task, asked):
+            one.cancel()
+        await asyncio.gather(task, asked, return_exceptions=True)
 
 
 def _fleet(

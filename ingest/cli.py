@@ -55,6 +55,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         prog="defender-ingest",
         description="Every Defender alert of every customer, in Kafka, once.",
     )
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="the daemon", description="Run until told to stop.")

@@ -21,6 +21,7 @@ PREFIX = "DEFENDER_INGEST_"
 
 _IGNORED = frozenset((f"{PREFIX}CONFIG",))
 _MAX_BYTES = 64 * 1024 * 1024
+_MAX_DEPTH = 32
 
 Path_ = tuple[str | int, ...]
 
@@ -60,8 +61,12 @@ class _Loader(_Yaml):  # type: ignore[misc]
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be text", problem_mark=key_node.start_mark
+                )
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, list | dict) or key in seen:
+            if key in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"the key {str(key)[:60]!r} is given twice",
                     problem_mark=key_node.start_mark,
@@ -75,10 +80,18 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES)
+        _refuse_a_pit(text)
         content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise SettingsError(
             [f"{path}: cannot be read: {error.strerror}; give the file with --config"]
+        ) from None
+    except yaml.constructor.ConstructorError as error:
+        # Its words quote the tag, and a secret may begin with an exclamation mark.
+        mark = error.problem_mark
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise SettingsError(
+            [f"{path}:{where} a value that YAML cannot take as it is; put it in quotes"]
         ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -91,6 +104,19 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SettingsError([f"{path}: must be a mapping of sections, such as `kafka:`"])
     return content
+
+
+def _refuse_a_pit(text: bytes) -> None:
+    """Refuse brackets that are nested deeper than any setting: libyaml recurses on the C stack."""
+    depth = 0
+    for event in yaml.parse(text, _Yaml):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                mark: Any = event.start_mark
+                raise yaml.MarkedYAMLError(problem="is nested too deeply", problem_mark=mark)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _overrides(
@@ -108,8 +134,8 @@ def _overrides(
             problems.append(f"environment variable {name}: means nothing here{hint}")
             continue
         try:
-            yield keys, (name, text if _is_text(keys) else yaml.safe_load(text))
-        except yaml.YAMLError:
+            yield keys, (name, text if _is_text(keys) else yaml.load(text, _Loader))  # noqa: S506
+        except (yaml.YAMLError, ValueError, RecursionError):
             problems.append(f"environment variable {name}: is not YAML")
 
 
@@ -133,15 +159,17 @@ def _is_text(keys: Path_) -> bool:
 
 def _put(content: dict[str, Any], keys: Path_, value: Any) -> None:
     for key in keys[:-1]:
-        inner = content.get(str(key))
+        inner = content.setdefault(str(key), {})
         if not isinstance(inner, dict):
-            inner = content[str(key)] = {}
+            return  # a mistake of the file, which is told as such
         content = inner
     content[str(keys[-1])] = value
 
 
 def _line(path: Path, origins: Mapping[Path_, str], content: Any, keys: Path_, words: str) -> str:
-    origin = origins.get(keys, str(path))
+    # A variable may give a whole list: then it is the origin of everything in it.
+    places = (keys[:end] for end in range(len(keys), 0, -1))
+    origin = next((origins[place] for place in places if place in origins), str(path))
     return f"{origin}: {_dotted(keys)}{_whose(content, keys)}: {words}"
 
 
@@ -207,8 +235,8 @@ def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
     entra = content.get("entra")
     if isinstance(entra, dict):
         yield from _check_secret(entra)
-    if content.get("ca_file") is not None:
-        yield from _check_authorities(Path(str(content["ca_file"])))
+    if isinstance(content.get("ca_file"), str):
+        yield from _check_authorities(Path(content["ca_file"]))
     yield from _check_tenants(content)
 
 
@@ -223,7 +251,7 @@ def _check_secret(entra: Mapping[str, Any]) -> Iterator[tuple[Path_, str]]:
         yield ("entra", "client_secret_file"), "is needed and not there; add it (or client_secret)"
     elif value is not None and not str(value).strip():
         yield ("entra", "client_secret"), "is empty"
-    if file is not None:
+    if isinstance(file, str):
         try:
             empty = not Path(str(file)).read_text().strip()
         except (OSError, ValueError) as error:
@@ -239,8 +267,9 @@ def _check_authorities(file: Path) -> Iterator[tuple[Path_, str]]:
         ssl.create_default_context(cafile=str(file))
     except ssl.SSLError:
         yield ("ca_file",), f"{file} holds no certificates in PEM form"
-    except OSError as error:
-        yield ("ca_file",), f"{file} cannot be read: {error.strerror}"
+    except (OSError, ValueError) as error:
+        words = error.strerror if isinstance(error, OSError) else "no file can have such a name"
+        yield ("ca_file",), f"{file} cannot be read: {words}"
 
 
 def _check_tenants(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:

@@ -5,13 +5,37 @@ A component is given its section, never the whole. The docstring under a field i
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
 from ingest.model.tenant import is_guid
 
-Seconds = Annotated[float, Field(gt=0)]
+
+def _port(value: str) -> str:
+    if not 0 < int(value.rpartition(":")[2]) <= 65_535:  # noqa: PLR2004
+        raise ValueError("must be HOST:PORT with a port up to 65535")
+    return value
+
+
+_LONGEST = 10 * 366 * 86_400
+"""Ten years: a longer time is a slip of the unit, and a window before year 1 cannot be asked for."""
+
+Seconds = Annotated[float, Field(gt=0, le=_LONGEST)]
+SecondsOrNone = Annotated[float, Field(ge=0, le=_LONGEST)]
+File = Annotated[Path, Field(strict=False)]
+Server = Annotated[
+    str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"), AfterValidator(_port)
+]
+HeaderText = Annotated[str, Field(pattern=r"^[!-~]([ -~]*[!-~])?$")]
 Host = Annotated[str, Field(pattern=r"^https://[^/\s@?#]+$")]
 
 
@@ -21,6 +45,8 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
         use_attribute_docstrings=True,
         hide_input_in_errors=True,
         validate_default=True,
@@ -36,7 +62,7 @@ class Entra(Section):
     client_secret: SecretStr | None = None
     """The application's secret. Better: `client_secret_file`. Exactly one of the two is needed."""
 
-    client_secret_file: Path | None = None
+    client_secret_file: File | None = None
     """A file that holds the secret; white space around it is ignored."""
 
     login_url: Host = "https://login.microsoftonline.com"
@@ -93,7 +119,7 @@ def _default_regions() -> dict[str, Region]:
 class Source(Section):
     """How the alert API is read."""
 
-    user_agent: str = "MdatpPartner-DefenderIngest/0.1"
+    user_agent: HeaderText = "MdatpPartner-DefenderIngest/0.1"
     """Sent with every call; Microsoft asks partners for `MdatpPartner-{Company}-{Product}/{Version}`."""
 
     connections: int = Field(default=512, ge=1)
@@ -130,16 +156,16 @@ class Poll(Section):
     interval_seconds: Seconds = 60
     """Between two readings of a tenant's newest alerts."""
 
-    overlap_seconds: float = Field(default=300, ge=0)
+    overlap_seconds: SecondsOrNone = 300
     """How far each reading starts before the watermark, since alerts become visible late."""
 
     reconcile_interval_seconds: Seconds = 3600
     """Between two slower readings that look back further."""
 
-    reconcile_look_back_seconds: float = Field(default=86_400, ge=0)
+    reconcile_look_back_seconds: SecondsOrNone = 86_400
     """How far those look back: what becomes visible later than this is not found."""
 
-    first_look_back_seconds: float = Field(default=604_800, ge=0)
+    first_look_back_seconds: SecondsOrNone = 604_800
     """How far back a tenant is read when it is read for the first time."""
 
     parked_probe_seconds: Seconds = 300
@@ -148,20 +174,22 @@ class Poll(Section):
     remembered_alerts: int = Field(default=500_000, ge=1_000)
     """The most alerts that are remembered for one tenant; beyond it the horizon rises, counted."""
 
-    @model_validator(mode="after")
-    def _memory_reaches(self) -> Self:
-        if self.overlap_seconds > self.reconcile_look_back_seconds:
+    @field_validator("reconcile_look_back_seconds")
+    @classmethod
+    def _memory_reaches(cls, value: float, info: ValidationInfo) -> float:
+        # Of the field, not of the model: it is told beside the section's other mistakes.
+        if info.data.get("overlap_seconds", 0.0) > value:
             raise ValueError(
-                "overlap_seconds must not exceed reconcile_look_back_seconds: "
+                "must not be less than overlap_seconds: "
                 "no reading may look back further than memory reaches"
             )
-        return self
+        return value
 
 
 class Kafka(Section):
     """Where alerts go."""
 
-    bootstrap_servers: list[str] = Field(min_length=1)
+    bootstrap_servers: list[Server] = Field(min_length=1)
     """HOST:PORT of one or more brokers."""
 
     prefix: str = Field(default="defender", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -257,7 +285,7 @@ class Settings(Section):
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
     shutdown: Shutdown = Shutdown()
-    ca_file: Path | None = None
+    ca_file: File | None = None
     """A PEM file of certificate authorities for the login and API hosts, in place of the system's."""
 
     regions: dict[str, Region] = Field(default_factory=_default_regions)

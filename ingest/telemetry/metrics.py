@@ -38,6 +38,11 @@ _SERIES = 1_000
 _TIERS = tuple(map(str, Tier))
 _STATES = tuple(map(str, State))
 
+_QUARANTINE = (
+    *("no_id", "bad_id", "no_time", "bad_time", "not_an_object", "undecodable"),
+    *("too_large", "invalid_record", "corrupt_record", "refused"),
+)
+
 CATALOGUE: dict[str, Described] = {
     "alerts_received_total": Described(
         "counter", "Records that the API returned, of committed decisions."
@@ -54,7 +59,7 @@ CATALOGUE: dict[str, Described] = {
         {"reason": (str(Reason.STALE), str(Reason.BEYOND))},
     ),
     "alerts_quarantined_total": Described(
-        "counter", "Records set aside in the quarantine topic, by reason.", {"reason": ()}
+        "counter", "Records set aside in the quarantine topic, by reason.", {"reason": _QUARANTINE}
     ),
     "alerts_late_total": Described(
         "counter", "Published versions that became visible after the fast watermark had passed."

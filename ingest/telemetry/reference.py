@@ -10,7 +10,9 @@ Generated from the catalogue by `make docs`; do not edit.
 and committed:
 
     alerts_received_total = sum(alerts_published_total) + alerts_duplicates_total
-        + sum(alerts_stale_total) + alerts_flapping_total + sum(alerts_quarantined_total)
+        + sum(alerts_stale_total) + sum(alerts_quarantined_total)
+
+(`alerts_flapping_total` is part of `alerts_duplicates_total`.)
 
 | metric | type | labels | meaning |
 |---|---|---|---|
