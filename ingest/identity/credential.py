@@ -70,6 +70,10 @@ class Credential:
             self._probe_at = now + _PROBE_SECONDS
         return self._secret
 
+    def holds(self, secret: str) -> bool:
+        """Tell whether this is the secret as it is now, and not a former one."""
+        return secret == self._secret
+
     def accepted(self) -> None:
         """Say that a token was given for it."""
         self._refused_by.clear()

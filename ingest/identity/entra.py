@@ -1,5 +1,6 @@
 """Token requests to Entra ID: v2 through MSAL, v1 by a POST of our own; blocking, for threads."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ from ingest.identity.refusals import refusal
 from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Entra
+
+# MSAL looks for this companion of desktop programs on the disk whenever an application is made.
+sys.modules.setdefault("msal_extensions", None)  # type: ignore[arg-type]
 
 _MIN_SECONDS, _MAX_SECONDS, _DEFAULT_SECONDS = 1.0, 86_400.0, 3599.0
 _OK = 200

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 _ANSWER_BYTES = 256 * 1024
@@ -68,6 +69,21 @@ class Answer:
             raise requests.HTTPError(f"HTTP {self.status_code}")
 
 
+def _read(response: requests.Response) -> bytes:
+    """Return what has come, at most a piece; nothing at the end."""
+    try:
+        piece: bytes = response.raw.read1(_PIECE_BYTES, decode_content=True)
+    except urllib3.exceptions.ReadTimeoutError:
+        raise requests.exceptions.ReadTimeout("the answer is too slow") from None
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.exceptions.ConnectionError(type(error).__name__) from None
+    return piece
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
 class TokenHttp:
     """Makes exchanges on one session that many threads share.
 
@@ -87,6 +103,8 @@ class TokenHttp:
         monotonic: Callable[[], float],
     ) -> None:
         self._session = requests.Session()
+        # Without this it reads ~/.netrc for each request, and would send what it finds there.
+        self._session.auth = _no_auth
         # Connections are shared by tenants, so cookies would be too.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.mount("https://", HTTPAdapter(pool_connections=8, pool_maxsize=threads))
@@ -115,7 +133,8 @@ class TokenHttp:
             stream=True,
         ) as response:
             body = bytearray()
-            for piece in response.iter_content(_PIECE_BYTES):
+            # Not `iter_content`: that waits until a piece is full, however slowly it trickles.
+            while piece := _read(response):
                 body += piece
                 if len(body) > _ANSWER_BYTES:
                     raise requests.exceptions.ContentDecodingError("the answer is too large")

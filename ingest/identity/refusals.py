@@ -167,9 +167,14 @@ def _codes(content: Mapping[str, Any]) -> set[int]:
     return found
 
 
+_MOST_CODES = 5
+"""More than so many codes of one answer are not shown."""
+
+
 def _said(status: int, content: Mapping[str, Any], codes: set[int]) -> str:
     """Return what may be shown of an answer: numbers and names, never its free text."""
-    parts = [f"HTTP {status}", _error(content), *(f"AADSTS{code}" for code in sorted(codes))]
+    shown = sorted(codes)[:_MOST_CODES]
+    parts = [f"HTTP {status}", _error(content), *(f"AADSTS{code}" for code in shown)]
     correlation = content.get("correlation_id")
     if isinstance(correlation, str) and _GUID.fullmatch(correlation):
         parts.append(f"correlation id {correlation}")

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,7 +32,7 @@ _RETRY_SECONDS = 60.0
 
 @dataclass(slots=True)
 class _Held:
-    token: str
+    token: str = field(repr=False)
     renew_at: float
     ends_at: float
 
@@ -164,7 +164,8 @@ class Tokens:
             outcome = "ok"
         except SourceError as error:
             outcome = error.reason
-            if isinstance(error, CredentialRejected):
+            # What is said of a former secret, while a new one is there already, is no news.
+            if isinstance(error, CredentialRejected) and self._credential.holds(secret):
                 self._credential.refused(tenant.id, error)
             raise
         finally:

@@ -9,7 +9,7 @@ import queue
 import re
 import sys
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any, TextIO
 from urllib.parse import quote, quote_plus
@@ -34,6 +34,9 @@ _FAR_TOO_LONG = 16 * 1024
 _SILENT = ("msal",)
 """MSAL writes answers of the token endpoint into its log, and those may hold tokens."""
 
+_NEVER_DEBUG = ("aiokafka.conn",)
+"""At debug it writes the beginning of each request, and those hold alerts."""
+
 Event = MutableMapping[str, Any]
 
 
@@ -48,6 +51,7 @@ class Redaction:
         forms = {form for secret in secrets for form in _forms(secret)}
         known = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
         self._known = re.compile(known) if known else None
+        self._longest = max(map(len, forms), default=0)
 
     def __call__(self, _logger: object, _name: str, event: Event) -> Event:
         """Mask what is secret in one event."""
@@ -56,23 +60,30 @@ class Redaction:
         return event
 
     def _clean(self, key: str, value: Any) -> Any:
-        if value is None or isinstance(value, bool | int | float):
+        if value is None or isinstance(value, bool):
             return value
         if _SECRET_KEYS.search(key):
             return _MASK
+        if isinstance(value, int | float):
+            return value
         if isinstance(value, dict):
-            return {str(name): self._clean(str(name), one) for name, one in value.items()}
+            return {
+                self.text(str(name)): self._clean(str(name), one) for name, one in value.items()
+            }
         if isinstance(value, list | tuple | set | frozenset):
             return [self._clean(key, one) for one in value]
         return self.text(value if isinstance(value, str) else str(value))
 
     def text(self, text: str) -> str:
         """Mask what is secret in a text."""
-        if len(text) > _FAR_TOO_LONG:
-            text = text[:_FAR_TOO_LONG] + "…"
+        is_cut = len(text) > _FAR_TOO_LONG
+        if is_cut:
+            text = text[: _FAR_TOO_LONG + self._longest]
         if self._known is not None:
             text = self._known.sub(_MASK, text)
-        return _SECRET_TEXTS.sub(_MASK, text)
+        text = _SECRET_TEXTS.sub(_MASK, text)
+        # The end may be the beginning of a secret, which is not known by its beginning.
+        return text[: len(text) - self._longest] + "…" if is_cut else text
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -118,6 +129,16 @@ class _Queue(QueueHandler):
             structlog.get_logger("defender_ingest").error("log_lines_dropped", lines=dropped)
 
 
+class _Writer(logging.StreamHandler[TextIO]):
+    """Writes lines. One that cannot be written is lost: the default would show it unmasked."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Say only whose line it was."""
+        with suppress(Exception):
+            self.stream.write(f'{{"event": "log_line_unwritable", "logger": "{record.name}"}}\n')
+            self.flush()
+
+
 @contextmanager
 def logging_to(stream: TextIO, settings: Logs, *, secrets: list[str]) -> Iterator[None]:
     """Send every log of the process to `stream` until the context is left.
@@ -134,7 +155,7 @@ def logging_to(stream: TextIO, settings: Logs, *, secrets: list[str]) -> Iterato
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    handler = logging.StreamHandler(stream)
+    handler = _Writer(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
@@ -156,10 +177,14 @@ def logging_to(stream: TextIO, settings: Logs, *, secrets: list[str]) -> Iterato
     ours.setLevel(level)
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    for name in _NEVER_DEBUG:
+        logging.getLogger(name).setLevel(logging.INFO)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
             *shared,
+            # Here and not by the writing thread, where nothing is being raised.
+            structlog.processors.format_exc_info,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
