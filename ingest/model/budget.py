@@ -41,7 +41,8 @@ class Budget:
 
     def _bucket(self, limit: int, span: float) -> _Bucket:
         capacity = max(1.0, limit * _BURST_SHARE)
-        return _Bucket(capacity, (limit - capacity) / span, 0.0, self.started)
+        # A limit of one leaves no refill beside its burst: one call, and then one span of silence.
+        return _Bucket(capacity, (limit - capacity or 1.0) / span, 0.0, self.started)
 
     def delay(self, now: float) -> float:
         """Return the seconds until one call may be made; 0 means at once."""

@@ -41,6 +41,9 @@ _HORIZON_STEPS = 32
 
 _KEPT_WHEN_FULL = 0.9
 
+_DAMAGED = (LookupError, ValueError, TypeError, ArithmeticError, struct.error, RecursionError)
+"""What reading raises on records that this version did not write."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -230,7 +233,7 @@ class FeedState:
                 state._look_ahead(journal.entries)
             key = header_key(prefix)
             state._settle(header)
-        except (KeyError, IndexError, ValueError, TypeError, struct.error, RecursionError) as error:
+        except _DAMAGED as error:
             # The text of these errors may quote alert content; only the key is named.
             raise CheckpointUnreadable(
                 f"tenant {feed.tenant}: checkpoint record {key.decode()} is missing, damaged or "

@@ -83,7 +83,7 @@ class Poller:
         self._epoch = -1
         self._rejected: dict[int, str] = {}
         self._yardstick = Yardstick()
-        self._failed_in_a_row = 0
+        self._failed_in_a_row = dict.fromkeys(Tier, 0)
 
     @property
     def watermark(self) -> float | None:
@@ -112,12 +112,12 @@ class Poller:
         try:
             await self._sweep(tier, cycle)
         except SourceUnavailable:
-            self._failed_in_a_row += 1
+            self._failed_in_a_row[tier] += 1
             raise
         finally:
             # What Kafka refused is remembered by the checkpoint from here on.
             self._rejected.clear()
-        self._failed_in_a_row = 0
+        self._failed_in_a_row[tier] = 0
 
     async def _sweep(self, tier: Tier, cycle: Cycle) -> None:
         sweep = Sweep(
@@ -143,13 +143,27 @@ class Poller:
             except SourceUnavailable:
                 # One query that always fails must not hold the feed back for ever: it is cut until
                 # only the part that fails is left, and that is passed in doubt.
-                if self._failed_in_a_row < _SPLIT_AFTER_FAILURES or ask.skip or ask.link:
+                if self._failed_in_a_row[tier] < _SPLIT_AFTER_FAILURES:
                     raise
-                sweep.too_large()
+                if not (ask.skip or ask.link):
+                    sweep.too_large()
+                elif await self._answers_at_all():
+                    sweep.hopeless()
+                else:
+                    raise
         cycle.doubts = sweep.doubts
-        cycle.whole = True
         self._yardstick = sweep.yardstick
         await self._conclude(sweep, tier)
+        cycle.whole = not sweep.cut_short
+
+    async def _answers_at_all(self) -> bool:
+        """Tell a query that fails from an API that does: ask for next to nothing."""
+        ask = Ask(Box(from_unix(self._clock.unix())), top=1)
+        try:
+            async with self._source.fetch(self._tenant, ask):
+                return True
+        except SourceUnavailable:
+            return False
 
     async def _offer(self, page: Page, sweep: Sweep, cycle: Cycle) -> None:
         """Decide and commit every record of a page, oldest change first."""
@@ -170,7 +184,7 @@ class Poller:
                 step = self._current.advance(
                     judgement, fast=fast, slow=slow, reach=self._reach, now=page.server_time
                 )
-                if await self._commit(judgement, step):
+                if await self._commit(judgement, step, page.server_time):
                     break
             self._count(judgement, cycle)
 
@@ -193,7 +207,7 @@ class Poller:
             if len(record.raw) > room:
                 self._rejected[record.digest] = "too_large"
 
-    async def _commit(self, judgement: Judgement, step: Step) -> bool:
+    async def _commit(self, judgement: Judgement, step: Step, server_time: int) -> bool:
         """Commit what was decided; False says that it has to be decided anew."""
         records: list[Record] = [self._encoder.alert(verdict) for verdict in judgement.published]
         digests = [verdict.alert.digest for verdict in judgement.published]
@@ -210,7 +224,7 @@ class Poller:
                 Batch(feed=self._feed, epoch=self._epoch, records=records, checkpoint=step.records)
             )
         except Rewound:
-            await self._restore()
+            await self._restore(server_time)
             return False
         except RecordsRejected as refusal:
             for position in refusal.positions:
@@ -218,7 +232,7 @@ class Poller:
             self._events.warning(
                 "records_rejected", reason=refusal.reason, records=len(refusal.positions)
             )
-            await self._restore()
+            await self._restore(server_time)
             return False
         self._current.apply(step)
         return True
@@ -248,19 +262,24 @@ class Poller:
                     Batch(feed=self._feed, epoch=self._epoch, records=(), checkpoint=step.records)
                 )
             except Rewound:
-                await self._restore()
+                await self._restore(sweep.now)
                 continue
             state.apply(step)
             return
 
-    async def _restore(self) -> None:
+    async def _restore(self, server_time: int | None = None) -> None:
+        """Take over what Kafka has; `server_time` is the API's own, where a page has just told it."""
         self._state = None
         restored = await self._log.restore(self._feed)
         self._epoch = restored.epoch
         if restored.records:
             self._state = FeedState.decode(self._feed, restored.records)
-        else:
+        elif server_time is None:
             self._state = await self._begin()
+        else:
+            # Asked again for its time, the API would have to wait for room that its page still holds.
+            now = min(from_unix(self._clock.unix()), server_time)
+            self._state = FeedState.first(self._feed, now=now, reach=self._reach)
 
     async def _begin(self) -> FeedState:
         """Start a feed that nothing is committed of, by the API's own clock (law 9)."""

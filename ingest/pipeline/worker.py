@@ -56,6 +56,7 @@ class Worker:
         self._failures = 0
         self._probes = 0
         self._reconcile_at: float | None = None
+        self._reconcile_failures = 0
         self._read_since: float | None = None
         self._status = FeedStatus(
             feed=feed,
@@ -102,7 +103,9 @@ class Worker:
             if self._is_reconciliation_due():
                 cycle = Cycle(tier=Tier.SLOW, started=self._clock.monotonic())
                 started = self._clock.unix()
+                self._reconcile_failures += 1
                 await self._poller.sweep(Tier.SLOW, cycle)
+                self._reconcile_failures = 0
                 self._reconcile_at = self._clock.monotonic() + self._schedule.reconcile_interval
                 self._done(cycle, started)
         except IngestError as error:
@@ -123,8 +126,16 @@ class Worker:
         return now >= self._reconcile_at
 
     def _done(self, cycle: Cycle, started: float) -> None:
-        self._failures = self._probes = 0
-        self._turn(State.HEALTHY, "healthy", "read to the end", Blame.NOBODY)
+        if not cycle.whole:
+            # What is read so far is committed; it is not fresh, and must not look so (law 7).
+            reason = "there is more to read than one reading's calls allow; it goes on next time"
+            self._turn(State.CATCHING_UP, "cut_short", reason, Blame.NOBODY)
+            self._report(cycle, outcome="cut_short")
+            return
+        # Trouble with reconciling is not over because the fast reading before it is well.
+        if not self._reconcile_failures:
+            self._failures = self._probes = 0
+            self._turn(State.HEALTHY, "healthy", "read to the end", Blame.NOBODY)
         if cycle.tier is Tier.FAST:
             self._change(fresh_at=started)
         else:
