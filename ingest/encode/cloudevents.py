@@ -19,7 +19,7 @@ class CloudEvents:
     """The encoder of one feed; what never changes in its headers is built once."""
 
     def __init__(self, *, tenant: Tenant, feed: FeedKey) -> None:
-        self._key_prefix = f"{feed.tenant}/"
+        self._key_prefix = f"{feed.tenant}/".encode()
         self._tenant_key = feed.tenant.encode()
         source = f"/tenants/{feed.tenant}/{feed.feed}".encode()
         self._constant = (
@@ -38,24 +38,24 @@ class CloudEvents:
     def alert(self, verdict: Verdict) -> Record:
         """Encode one published version of an alert."""
         alert = verdict.alert
-        time = format_instant(alert.updated)
-        version = time
+        identity = alert.id.encode()
+        version = time = format_instant(alert.updated).encode()
         if verdict.reason is Reason.SILENT:
             # The time alone does not tell this version from the one before it.
-            version = f"{time}~{alert.digest & 0xFFFFFFFFFFFFFFFF:016x}"
+            version = time + f"~{alert.digest & 0xFFFFFFFFFFFFFFFF:016x}".encode()
         headers = [
             *self._constant,
-            ("ce_id", f"{alert.id}/{version}".encode()),
+            ("ce_id", identity + b"/" + version),
             ("ce_type", self._types[verdict.kind]),
-            ("ce_time", time.encode()),
-            ("ce_subject", alert.id.encode()),
-            ("ce_version", version.encode()),
+            ("ce_time", time),
+            ("ce_subject", identity),
+            ("ce_version", version),
         ]
         if verdict.late:
             headers.append(("ce_late", _TRUE))
         if verdict.future:
             headers.append(("ce_future", _TRUE))
-        return Record(Topic.ALERTS, (self._key_prefix + alert.id).encode(), alert.raw, headers)
+        return Record(Topic.ALERTS, self._key_prefix + identity, alert.raw, headers)
 
     def quarantine(
         self, record: Alert | Malformed, reason: str, *, max_record_bytes: int

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from ingest.model.memory import Entry
 
 VERSION = 1
@@ -15,6 +17,9 @@ VERSION = 1
 
 _JOURNAL_BYTES = 200_000
 """The size at which a journal record is full: well below any broker's limit, whatever the ids are."""
+
+_JOURNAL_PIECES = 2_000
+"""Entries tried in one record: as many as fit with ids of the usual length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,33 +94,30 @@ def encode_journals(
     entries: Mapping[str, Entry], asides: Mapping[int, int]
 ) -> Iterator[tuple[Journal, bytes]]:
     """Write what is to be remembered, as one record or as several that are not too large."""
-    some: dict[str, Entry] = {}
-    digests: dict[int, int] = {}
-    items: list[str] = []
-    marks: list[str] = []
-    size = 0
-    for id_, entry in entries.items():
-        prints = ",".join(map(str, entry.prints))
-        # An id may hold anything; json escapes what is not plain ASCII.
-        item = (
-            f"[{json.dumps(id_)},{entry.updated},{entry.digest},[{prints}],{int(entry.resolved)}]"
+    left, rest = list(entries.items()), list(asides.items())
+    while left or rest:
+        some, left = left[:_JOURNAL_PIECES], left[_JOURNAL_PIECES:]
+        digests: list[tuple[int, int]] = []
+        if len(some) < _JOURNAL_PIECES:
+            digests, rest = rest[:_JOURNAL_PIECES], rest[_JOURNAL_PIECES:]
+        yield from _written(some, digests)
+
+
+def _written(
+    entries: list[tuple[str, Entry]], asides: list[tuple[int, int]]
+) -> Iterator[tuple[Journal, bytes]]:
+    lines = [(id_, *entry[:3], int(entry.resolved)) for id_, entry in entries]
+    raw = msgspec.json.encode({"v": VERSION, "e": lines, "q": asides})
+    many = len(entries) + len(asides)
+    if len(raw) <= _JOURNAL_BYTES or many == 1:
+        yield Journal(dict(entries), dict(asides)), raw
+        return
+    # Ids may be long: halves of it fit, or halves of those.
+    for part in (slice(0, many // 2), slice(many // 2, many)):
+        edge = len(entries)
+        yield from _written(
+            entries[part], asides[max(0, part.start - edge) : max(0, part.stop - edge)]
         )
-        size += len(item)
-        if items and size > _JOURNAL_BYTES:
-            yield Journal(some, digests), _join(items, marks)
-            some, items, size = {}, [], len(item)
-        some[id_] = entry
-        items.append(item)
-    for digest, time in asides.items():
-        mark = f"[{digest},{time}]"
-        size += len(mark)
-        if (items or marks) and size > _JOURNAL_BYTES:
-            yield Journal(some, digests), _join(items, marks)
-            some, digests, items, marks, size = {}, {}, [], [], len(mark)
-        digests[digest] = time
-        marks.append(mark)
-    if items or marks:
-        yield Journal(some, digests), _join(items, marks)
 
 
 def decode_journal(raw: bytes) -> Journal:
@@ -132,10 +134,6 @@ def decode_journal(raw: bytes) -> Journal:
         for id_, updated, digest, prints, resolved in document["e"]
     }
     return Journal(entries, {_whole(digest): _whole(time) for digest, time in document["q"]})
-
-
-def _join(items: list[str], marks: list[str]) -> bytes:
-    return f'{{"v":{VERSION},"e":[{",".join(items)}],"q":[{",".join(marks)}]}}'.encode()
 
 
 def _load(raw: bytes) -> dict[str, Any]:

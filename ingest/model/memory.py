@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+import msgspec
+
 from ingest.model.alert import Alert, Malformed
 
 PRINTS_PER_TIME = 8
@@ -52,8 +54,7 @@ class Entry(NamedTuple):
     resolved: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """An alert that is to be published, and what its consumers are told about it."""
 
     alert: Alert

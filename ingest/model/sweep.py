@@ -245,9 +245,18 @@ class Sweep:
             self.doubts += 1
         self._bound()
 
+    def hopeless(self) -> None:
+        """Take that the last question is never answered, though the API answers others."""
+        if self._stack[-1].phase is _Phase.DRAIN:
+            self._doubt()
+            self._bound()
+        else:
+            self.too_large()
+
     def _judge_whole(self, frame: _Frame, answer: Answer) -> None:
         count = len(answer.records)
-        likely_cut = self.yardstick.met_by(count)
+        # A first answer has nothing to be measured by: a fast sweep asks on, a slow one cuts.
+        likely_cut = self.yardstick.met_by(count) if self.yardstick.longest else self._slow
         self.yardstick = self.yardstick.and_of(count)
         frame.records = answer.records
         frame.link = answer.next_link

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from ingest.model.alert import Alert, Malformed
 from ingest.model.memory import Verdict
 from ingest.model.sweep import Ask
@@ -76,14 +78,16 @@ class Topic(StrEnum):
     QUARANTINE = "quarantine"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record to publish."""
 
     topic: Topic
     key: bytes
     value: bytes
-    headers: Sequence[tuple[str, bytes]]
+    headers: list[tuple[str, bytes]]
+
+    def __repr__(self) -> str:
+        return f"Record(topic={self.topic}, bytes={len(self.value)})"
 
 
 @dataclass(frozen=True, slots=True)

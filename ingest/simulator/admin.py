@@ -111,6 +111,16 @@ def _touch(cloud: "SimulatedCloud", content: dict[str, Any]) -> Response:
     )
 
 
+def _burst(cloud: "SimulatedCloud", content: dict[str, Any]) -> Response:
+    count, seconds = content["alerts"], content.get("seconds", 60)
+    if type(count) is not int or count < 1:
+        raise TypeError("alerts must be a whole number above 0")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        raise TypeError("seconds must be a number, 0 or more")
+    cloud.burst(count, float(seconds))
+    return json_answer(200, {"alerts": count * len(cloud.customers)})
+
+
 def _freeze(cloud: "SimulatedCloud", _: dict[str, Any]) -> Response:
     cloud.freeze()
     return json_answer(200, {"frozen": True})
@@ -135,6 +145,7 @@ _READS: dict[str, Callable[["SimulatedCloud"], Response]] = {
 _WRITES: dict[str, Callable[["SimulatedCloud", dict[str, Any]], Response]] = {
     "faults": _add_fault,
     "touch": _touch,
+    "burst": _burst,
     "freeze": _freeze,
     "clock": _clock,
 }

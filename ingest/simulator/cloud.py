@@ -226,6 +226,13 @@ class SimulatedCloud:
             self._replay.touched(alert)
         return stored
 
+    def burst(self, count: int, seconds: float) -> None:
+        """Let every tenant have many alerts of the last `seconds` at once."""
+        now = self.timeline.now()
+        self.advance()
+        for customer in self.customers.values():
+            customer.population.burst(now, count, seconds)
+
     def freeze(self) -> None:
         """No more births, changes or faults; what is there stays as it is."""
         self.advance()

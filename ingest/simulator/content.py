@@ -151,7 +151,7 @@ def _fields(story: Story, bits: bytes, updated: str) -> dict[str, Any]:
         if bits[28] % 3
         else None,
         "comments": [],
-        "evidence": [_evidence(story, bits, turn) for turn in range(bits[29] % 4)],
+        "evidence": [_evidence(story, bits, turn) for turn in range(bits[29] % 9)],
     }
     if bits[30] % 4 == 0:
         alert |= {"alertUser": None, "alertFiles": [], "alertDomains": [], "alertIps": []}

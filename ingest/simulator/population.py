@@ -225,6 +225,11 @@ class Population:
             story, updated, text, raw, now, kind="malformed", fixed=True, fault="malformed"
         )
 
+    def burst(self, now: float, count: int, seconds: float) -> None:
+        """Let many alerts of the last `seconds` become visible at once."""
+        for at in sorted(now - self._rng.random() * seconds for _ in range(count)):
+            self._bear(at, visible=now)
+
     def bear_within(self, now: float, since: int, until: int) -> Stored:
         """Let an alert become visible whose `lastUpdateTime` is in a window of ticks."""
         high = min(until, ticks_of(now) + 1)

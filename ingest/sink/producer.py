@@ -18,6 +18,9 @@ from ingest.sink.connection import close
 from ingest.sink.refusals import is_fenced, record_reason
 from ingest.sink.topics import TopicLimits, TopicNames
 
+_Row = tuple[bytes, bytes | None, list[tuple[str, bytes]], tuple[int, int]]
+"""Key, value, headers, and where it came from: the number of the batch and the place in it."""
+
 
 @dataclass(slots=True)
 class Refusal(Exception):
@@ -123,7 +126,7 @@ class ShardProducer:
         self, batches: Sequence[Batch], timestamp: int, *, one_by_one: bool
     ) -> Mapping[tuple[str, int], _Parcel]:
         names, limits, crc = self._names, self._limits, zlib.crc32
-        rows: dict[tuple[str, int], list[tuple[bytes, bytes | None, object, tuple[int, int]]]] = {}
+        rows: dict[tuple[str, int], list[_Row]] = {}
         for number, batch in enumerate(batches):
             for position, record in enumerate(batch.records):
                 key = record.key
@@ -131,7 +134,7 @@ class ShardProducer:
                     place = (names.alerts, crc(key) % limits.alert_partitions)
                 else:
                     place = (names.quarantine, crc(key) % limits.quarantine_partitions)
-                row = (key, record.value, list(record.headers), (number, position))
+                row = (key, record.value, record.headers, (number, position))
                 rows.setdefault(place, []).append(row)
             here = rows.setdefault((names.checkpoints, self._shard), [])
             here.extend((key, value, [], (-1, -1)) for key, value in batch.checkpoint.items())

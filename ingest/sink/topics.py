@@ -1,6 +1,6 @@
 """The topics: their names from one prefix, made if absent, checked if present, never changed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -21,21 +21,18 @@ class TopicNames:
     """Every name that the prefix derives."""
 
     prefix: str
+    alerts: str = field(init=False)
+    """The raw alerts."""
 
-    @property
-    def alerts(self) -> str:
-        """The raw alerts."""
-        return f"{self.prefix}.alerts"
+    quarantine: str = field(init=False)
+    """The raw bytes of what was set aside."""
 
-    @property
-    def quarantine(self) -> str:
-        """The raw bytes of what was set aside."""
-        return f"{self.prefix}.quarantine"
+    checkpoints: str = field(init=False)
+    """Watermarks and memory; its partitions are the shards."""
 
-    @property
-    def checkpoints(self) -> str:
-        """Watermarks and memory; its partitions are the shards."""
-        return f"{self.prefix}.checkpoints"
+    def __post_init__(self) -> None:
+        for name in ("alerts", "quarantine", "checkpoints"):
+            object.__setattr__(self, name, f"{self.prefix}.{name}")
 
     def transactional_id(self, shard: int) -> str:
         """Return the id that names the state, not the process: whoever initialises it owns it."""

@@ -2,9 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -23,23 +22,26 @@ from ingest.errors import (
 )
 from ingest.model.alert import Alert, Malformed
 from ingest.model.budget import Budget
-from ingest.model.instant import from_http_date, from_unix
+from ingest.model.instant import from_http_date, from_unix, to_unix
 from ingest.model.sweep import Ask
 from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock, Page
 from ingest.settings.models import Region, Source
 from ingest.source.memory import Lease, Room
 from ingest.source.query import followed_link, url_of
-from ingest.source.records import canonical, read, split
+from ingest.source.records import canonical, read, split_in_steps
 from ingest.source.transport import AiohttpTransport, Reply, Transport
 from ingest.telemetry.metrics import SourceMetrics
 
 _PAUSE_CAP_SECONDS = 3600.0
 """No `Retry-After` is obeyed for longer: after an hour one call asks whether it still holds."""
 
+_SHORTEST_SLEEP_SECONDS = 0.001
 _ERROR_BYTES = 16 * 1024
 _RECORDS_AT_ONCE = 500
 """Records read before the loop is given to others."""
+
+_Split = tuple[list[msgspec.Raw], object]
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 
@@ -190,7 +192,8 @@ class DefenderSource:
                 started=self._clock.monotonic(),
             )
         while (delay := budget.delay(self._clock.monotonic())) > 0:
-            await self._clock.sleep(delay)
+            # What is missing may be less than a clock can tell: of such a sleep nobody would wake.
+            await self._clock.sleep(max(delay, _SHORTEST_SLEEP_SECONDS))
         budget.spend(self._clock.monotonic())
         return budget
 
@@ -211,7 +214,7 @@ class DefenderSource:
 
     async def _page(self, tenant: Tenant, region: Region, reply: Reply, body: bytes) -> Page:
         try:
-            raws, link = split(body)
+            raws, link = await _in_turns(split_in_steps(body))
         except ValueError as error:
             raise SourceUnavailable(
                 f"the alert API's answer is {error}", reason="unreadable"
@@ -285,10 +288,21 @@ class DefenderSource:
             # An absurd one is long, however long its digits are.
             return float(text[:12])
         try:
-            until = parsedate_to_datetime(text).timestamp()
+            until = from_http_date(text)
         except (ValueError, TypeError, OverflowError):
             return None
-        return max(0.0, until - self._server_time(reply) / 1e7)
+        return max(0.0, to_unix(until - self._server_time(reply)))
+
+
+async def _in_turns(steps: Generator[None, None, _Split]) -> _Split:
+    """Work something off; others get their turn between its steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            done: _Split = end.value
+            return done
+        await asyncio.sleep(0)
 
 
 async def _error_code(reply: Reply) -> str:

@@ -4,11 +4,13 @@ The bytes of a record are the API's own, untouched (law 5): JSON is scanned, nev
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Generator
 from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 from xxhash import xxh3_64_intdigest as fingerprint
 
 from ingest.model.alert import Alert, Malformed
@@ -20,13 +22,17 @@ _BROKEN = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 """What decoding raises on bytes that are not the JSON that is hoped for."""
 
 _BOM = b"\xef\xbb\xbf"
-_WITHOUT_FRACTION = 19
-_MIN_DIGITS, _MAX_DIGITS = 1, 7
-_SCALE: tuple[int, ...] = tuple(10 ** (_MAX_DIGITS - digits) for digits in range(_MAX_DIGITS + 1))
+_UP_TO_MINUTE, _UP_TO_SECOND = 17, 19
+_SCALE = {_UP_TO_SECOND + 2 + digits: 10 ** (7 - digits) for digits in range(1, 8)}
+"""By the length of a timestamp with a fraction of 1 to 7 digits: ticks in its last digit."""
 
 
 class _Body(msgspec.Struct):
     value: list[msgspec.Raw]
+    next_link: Any = msgspec.field(name="@odata.nextLink", default=None)
+
+
+class _Envelope(msgspec.Struct):
     next_link: Any = msgspec.field(name="@odata.nextLink", default=None)
 
 
@@ -37,10 +43,33 @@ class _Head(msgspec.Struct):
     status: str | None = None
 
 
+_LIST_KEYS = tuple(
+    f'"{name}"'.encode()
+    for name in (
+        *("evidence", "mitreTechniques", "comments", "loggedOnUsers"),
+        *("alertFiles", "alertIps", "alertDomains"),
+    )
+)
+"""The lists of an alert that the API documents or was seen to return."""
+
+_OPENING = re.compile(rb"\s*:\s*\[\s*")
+_COMMA = re.compile(rb"\s*,\s*")
+
+
+class _Lists(msgspec.Struct):
+    evidence: list[msgspec.Raw] | None = None
+    techniques: list[msgspec.Raw] | None = msgspec.field(name="mitreTechniques", default=None)
+    comments: list[msgspec.Raw] | None = None
+    users: list[msgspec.Raw] | None = msgspec.field(name="loggedOnUsers", default=None)
+    files: list[msgspec.Raw] | None = msgspec.field(name="alertFiles", default=None)
+    addresses: list[msgspec.Raw] | None = msgspec.field(name="alertIps", default=None)
+    domains: list[msgspec.Raw] | None = msgspec.field(name="alertDomains", default=None)
+
+
 _decode_body = msgspec.json.Decoder(_Body).decode
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
-_decode = msgspec.json.Decoder().decode
-_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+_decode_lists = msgspec.json.Decoder(_Lists).decode
 
 
 def split(body: bytes) -> tuple[list[msgspec.Raw], object]:
@@ -49,15 +78,38 @@ def split(body: bytes) -> tuple[list[msgspec.Raw], object]:
     Raises:
         ValueError: if it is not JSON of the expected form; the message holds nothing of it.
     """
+    steps = split_in_steps(body)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: tuple[list[msgspec.Raw], object] = end.value
+            return found
+
+
+def split_in_steps(body: bytes) -> Generator[None, None, tuple[list[msgspec.Raw], object]]:
+    """See `split`; between its steps others may have their turn, since the slow way is long."""
     body = body.removeprefix(_BOM).strip()
     try:
         answer = _decode_body(body)
     except _BROKEN:
-        try:
-            return [msgspec.Raw(record) for record in salvage(body)], None
-        except ValueError:
-            raise ValueError("not an object with an array of records as its value") from None
-    return answer.value, answer.next_link
+        pass
+    else:
+        return answer.value, answer.next_link
+    try:
+        records, envelope = yield from salvage(body)
+    except ValueError:
+        raise ValueError("not an object with an array of records as its value") from None
+    return [msgspec.Raw(record) for record in records], _link_of(envelope)
+
+
+def _link_of(envelope: bytes) -> object:
+    """Return the link of an answer without its records; b"" for one that cannot be read."""
+    try:
+        return _decode_envelope(envelope).next_link
+    except _BROKEN:
+        # Whatever it is: a page that is not the last must not look as if it were.
+        return b"" if b"@odata.nextLink" in envelope else None
 
 
 def read(record: msgspec.Raw) -> Alert | Malformed:
@@ -66,35 +118,33 @@ def read(record: msgspec.Raw) -> Alert | Malformed:
     digest = fingerprint(raw)
     try:
         head = _decode_head(raw)
+        identity = head.id
         updated = _ticks(head.updated)
         created = updated if head.created is None else _ticks(head.created)
     except _BROKEN:
         return _malformed(raw, digest)
     # Printable ASCII of moderate length is all that was ever seen.
-    if not (head.id.isascii() and head.id.isprintable() and 0 < len(head.id) <= _ID_BYTES):
-        reason = _complaint(head.id)
+    if not (identity.isascii() and identity.isprintable() and 0 < len(identity) <= _ID_BYTES):
+        reason = _complaint(identity)
         if reason is not None:
             return Malformed(raw, reason, digest, updated, created)
-    return Alert(head.id, updated, created, head.status == "Resolved", raw, digest)
+    return Alert(identity, updated, created, head.status == "Resolved", raw, digest)
 
 
 def _ticks(text: str) -> int:
-    """Read a timestamp; most of them share their seconds with others."""
-    fraction = len(text) - _WITHOUT_FRACTION - 2
-    if (
-        _MIN_DIGITS <= fraction <= _MAX_DIGITS
-        and text[_WITHOUT_FRACTION] == "."
-        and text[-1] == "Z"
-        and text.isascii()
-        and (digits := text[_WITHOUT_FRACTION + 1 : -1]).isdigit()
-    ):
-        return _whole(text[:_WITHOUT_FRACTION]) + int(digits) * _SCALE[fraction]
+    """Read a timestamp; most of those on a page share their minute with others."""
+    scale = _SCALE.get(len(text))
+    if scale and text[_UP_TO_SECOND] == "." and text[-1] == "Z" and text.isascii():
+        digits = text[_UP_TO_MINUTE:_UP_TO_SECOND] + text[_UP_TO_SECOND + 1 : -1]
+        if digits.isdigit() and digits < "60":
+            ticks: int = _minute(text[:_UP_TO_MINUTE]) + int(digits) * scale
+            return ticks
     return parse_instant(text)
 
 
 @lru_cache(maxsize=4096)
-def _whole(text: str) -> int:
-    return parse_instant(text + "Z")
+def _minute(text: str) -> int:
+    return parse_instant(text + "00Z")
 
 
 def _complaint(identity: object) -> str | None:
@@ -139,30 +189,53 @@ def _time(value: object) -> int | None:
 
 
 def canonical(raw: bytes) -> int:
-    """Return a 64-bit hash of a record's content; the order of keys and of lists is no content.
+    """Return a 64-bit hash of a record's content: its bytes, with its lists in one order.
 
-    Records that cannot be decoded are compared as bytes.
+    The API returns the evidence of an alert in another order each time; the order of its keys and the
+    way it writes its values are its program's, and change with its releases only. A record whose lists
+    cannot be told is compared as bytes.
     """
+    content = raw
     try:
-        found = _decode(raw)
-        if type(found) is dict and raw.count(b"[") == sum(type(v) is list for v in found.values()):
-            # No list lies deeper than the first level, as in all alerts that were ever seen.
-            for key, value in found.items():
-                if type(value) is list:
-                    found[key] = _multiset(map(_encode_sorted, value))
-            return fingerprint(_encode_sorted(found))
-        return fingerprint(_encode_sorted(_settle(found)))
+        for key, elements in zip(_LIST_KEYS, astuple(_decode_lists(raw)), strict=True):
+            if elements and len(elements) > 1:
+                content = _sorted(content, key, elements)
     except _BROKEN:
         return fingerprint(raw)
+    return fingerprint(content)
 
 
-def _multiset(encoded: Iterator[bytes]) -> list[msgspec.Raw]:
-    return [msgspec.Raw(one) for one in sorted(encoded)]
+def _sorted(raw: bytes, key: bytes, elements: list[msgspec.Raw]) -> bytes:
+    """Return the record with the elements of one list in the order of their bytes.
+
+    Raises:
+        ValueError: if they do not stand one after another behind the key.
+    """
+    items = list(map(bytes, elements))
+    start = _behind(raw, key)
+    whole = b",".join(items)
+    end = start + len(whole) if raw.startswith(whole, start) else _end(raw, items, start)
+    items.sort()
+    return raw[:start] + b",".join(items) + raw[end:]
 
 
-def _settle(value: Any) -> Any:
-    if type(value) is list:
-        return _multiset(_encode_sorted(_settle(one)) for one in value)
-    if type(value) is dict:
-        return {key: _settle(one) for key, one in value.items()}
-    return value
+def _behind(raw: bytes, key: bytes) -> int:
+    """Return where the first element of the list behind a key begins."""
+    at = -1
+    while True:
+        at = raw.index(key, at + 1)
+        opening = _OPENING.match(raw, at + len(key))
+        # Otherwise it is a value that reads like the key.
+        if opening is not None:
+            return opening.end()
+
+
+def _end(raw: bytes, items: list[bytes], at: int) -> int:
+    """Return where a list's last element ends, with white space between them."""
+    for number, item in enumerate(items):
+        comma = _COMMA.match(raw, at) if number else None
+        at = comma.end() if comma else at
+        if not raw.startswith(item, at):
+            raise ValueError("something stands between them")
+        at += len(item)
+    return at

