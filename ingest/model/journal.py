@@ -106,7 +106,7 @@ def encode_journals(
 def _written(
     entries: list[tuple[str, Entry]], asides: list[tuple[int, int]]
 ) -> Iterator[tuple[Journal, bytes]]:
-    lines = [(id_, *entry[:3], int(entry.resolved)) for id_, entry in entries]
+    lines = [(id_, e.updated, e.digest, e.prints, int(e.resolved)) for id_, e in entries]
     raw = msgspec.json.encode({"v": VERSION, "e": lines, "q": asides})
     many = len(entries) + len(asides)
     if len(raw) <= _JOURNAL_BYTES or many == 1:

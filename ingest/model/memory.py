@@ -7,7 +7,6 @@ older one after a newer, and never guesses about what lies below the horizon.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
 
 import msgspec
 
@@ -41,7 +40,7 @@ class Kind(StrEnum):
     REOPENED = "reopened"
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """The newest published version of one alert.
 
     `digest` is of its raw bytes, a cheap first comparison; `prints` are the canonical hashes of all
