@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ingest.simulator.broker import EmbeddedBroker
 from tests.kafka.apache import ApacheKafka, missing, required
@@ -52,3 +53,9 @@ def embedded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedde
     """The embedded broker for the whole run; name topics apart."""
     with EmbeddedBroker(logs=tmp_path_factory.mktemp("broker")) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def signing_key() -> rsa.RSAPrivateKey:
+    """The key of simulated clouds that need no sockets: it takes a while to make one."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
