@@ -74,7 +74,8 @@ class OnBroker:
             ]
             if not partitions:
                 await consumer._client.force_metadata_update()
-                partitions = [TopicPartition(name, p) for p in range(3 if topic == "alerts" else 1)]
+                count = {"alerts": 3, "checkpoints": SHARDS}.get(topic, 1)
+                partitions = [TopicPartition(name, p) for p in range(count)]
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
             ends = await consumer.end_offsets(partitions)

@@ -100,10 +100,16 @@ class ApacheKafka:
         brokers: how many nodes; each is broker and controller.
         properties: settings on top of those for tests, for each node.
         heap: the bound on each node's heap.
+        advertised: the port that clients of a single node are sent to: a proxy's.
     """
 
     def __init__(
-        self, *, brokers: int = 1, properties: Mapping[str, str] | None = None, heap: str = "512m"
+        self,
+        *,
+        brokers: int = 1,
+        properties: Mapping[str, str] | None = None,
+        heap: str = "512m",
+        advertised: int | None = None,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="apache-kafka-")
         root = Path(self._folder.name)
@@ -129,7 +135,7 @@ class ApacheKafka:
             settings = _SETTINGS | {
                 "node.id": str(index + 1),
                 "listeners": listeners,
-                "advertised.listeners": listeners,
+                "advertised.listeners": listeners.replace(str(port), str(advertised or port), 1),
                 "controller.quorum.bootstrap.servers": quorum,
                 "log.dirs": str(root / f"data-{index + 1}"),
                 "default.replication.factor": str(min(3, brokers)),
