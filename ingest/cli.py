@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -116,7 +117,12 @@ def _run(arguments: argparse.Namespace) -> int:
         return await serve(settings, stop=stop)
 
     with logging_to(sys.stdout, settings.logs, secrets=secrets):
-        return asyncio.run(until_told())
+        code = asyncio.run(until_told())
+    if any(thread.name.startswith("token") for thread in threading.enumerate()):
+        # It waits for an answer and cannot be told to stop; the interpreter would wait with it.
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 def _stop_or_die(stop: asyncio.Event, number: signal.Signals) -> None:

@@ -12,6 +12,7 @@ import structlog
 
 from ingest.errors import CredentialRejected, SettingsError
 from ingest.settings.models import Entra
+from ingest.telemetry.logs import mask_from_now_on
 from ingest.telemetry.metrics import IdentityMetrics
 
 _PROBE_SECONDS = 60.0
@@ -106,6 +107,7 @@ class Credential:
         self._stamp = stamp
         if secret != self._secret:
             self._secret = secret
+            mask_from_now_on(secret)
             self._log.info("credential_reloaded", file=str(self._file))
             self._refused_by.clear()
             if self._open:

@@ -8,7 +8,7 @@ import logging
 import queue
 import re
 import sys
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any, TextIO
@@ -47,11 +47,20 @@ class Redaction:
         secrets: values that are known to be secret.
     """
 
-    def __init__(self, secrets: list[str]) -> None:
-        forms = {form for secret in secrets for form in _forms(secret)}
-        known = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
-        self._known = re.compile(known) if known else None
-        self._longest = max(map(len, forms), default=0)
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._forms: set[str] = set()
+        self._known: re.Pattern[str] | None = None
+        self._longest = 0
+        for secret in secrets:
+            self.learn(secret)
+
+    def learn(self, secret: str) -> None:
+        """Mask one more secret from now on."""
+        self._forms.update(_forms(secret))
+        if self._forms:
+            ordered = sorted(self._forms, key=len, reverse=True)
+            self._known = re.compile("|".join(map(re.escape, ordered)))
+            self._longest = len(ordered[0])
 
     def __call__(self, _logger: object, _name: str, event: Event) -> Event:
         """Mask what is secret in one event."""
@@ -84,6 +93,15 @@ class Redaction:
         text = _SECRET_TEXTS.sub(_MASK, text)
         # The end may be the beginning of a secret, which is not known by its beginning.
         return text[: len(text) - self._longest] + "…" if is_cut else text
+
+
+_redactions: list[Redaction] = []
+
+
+def mask_from_now_on(secret: str) -> None:
+    """Mask a secret that the process has only now come to know, in every log that it writes."""
+    for redaction in _redactions:
+        redaction.learn(secret)
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -151,6 +169,7 @@ def logging_to(stream: TextIO, settings: Logs, *, secrets: list[str]) -> Iterato
     level = getattr(logging, settings.level.upper())
     console = settings.format == "console" or (settings.format == "auto" and stream.isatty())
     redaction = Redaction(secrets)
+    _redactions.append(redaction)
     shared: list[Callable[..., Any]] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -196,6 +215,7 @@ def logging_to(stream: TextIO, settings: Logs, *, secrets: list[str]) -> Iterato
         yield
     finally:
         listener.stop()
+        _redactions.remove(redaction)
         root.handlers, root.level = before
         structlog.reset_defaults()
 

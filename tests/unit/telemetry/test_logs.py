@@ -14,7 +14,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ingest.settings.models import Logs
-from ingest.telemetry.logs import Redaction, logging_to
+from ingest.telemetry.logs import Redaction, logging_to, mask_from_now_on
 from tests.harness.secrets import find_leaks
 
 SECRET = "q8Q~hush/secret+value=.7_"
@@ -309,3 +309,12 @@ def test_after_the_end_the_log_is_as_it_was_before(log):
     before = (list(root.handlers), root.level)
     log(lambda: None)
     assert (root.handlers, root.level) == before
+
+
+def test_a_secret_that_is_learnt_while_the_process_runs_is_masked_from_then_on():
+    stream = io.StringIO()
+    with logging_to(stream, Logs(format="json"), secrets=[SECRET]):
+        mask_from_now_on("the-next-secret/2")
+        structlog.get_logger("defender_ingest").info("said", words=f"{SECRET} the-next-secret/2")
+    assert not find_leaks(stream.getvalue(), [SECRET, "the-next-secret/2"])
+    assert MASK in stream.getvalue()
