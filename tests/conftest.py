@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -9,7 +10,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from ingest.simulator.broker import EmbeddedBroker
 from tests.kafka.apache import ApacheKafka, missing, required
 
-_LEFT_OUT = pytest.StashKey[str]()
+SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
+"""Recorded answers of the real API, beside the project."""
+
+_LEFT_OUT = pytest.StashKey[list[str]]()
 
 
 def pytest_sessionstart() -> None:
@@ -19,23 +23,37 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    said = config.stash.setdefault(_LEFT_OUT, [])
     marked = [item for item in items if item.get_closest_marker("kafka")]
-    lacks = missing() if marked else []
-    if not lacks:
-        return
-    words = f"{len(marked)} tests need Apache Kafka, and this machine lacks {' and '.join(lacks)}"
-    if required():
-        raise pytest.UsageError(words)
+    if marked and (lacks := missing()):
+        words = f"{len(marked)} tests need Apache Kafka, and this machine lacks {', '.join(lacks)}"
+        if required():
+            raise pytest.UsageError(words)
+        _leave_out(marked, items, config)
+        said.append(f"NOT RUN: {words}")
+    marked = [item for item in items if "samples" in getattr(item, "fixturenames", ())]
+    if marked and not list(SAMPLES.glob("mde_*.json")):
+        # They are not ours to publish: a copy of the project alone does not have them.
+        _leave_out(marked, items, config)
+        said.append(f"NOT RUN: {len(marked)} tests need the recorded answers in ../shared/samples")
+
+
+def _leave_out(marked: list[pytest.Item], items: list[pytest.Item], config: pytest.Config) -> None:
     items[:] = [item for item in items if item not in marked]
     config.hook.pytest_deselected(items=marked)
-    config.stash[_LEFT_OUT] = f"NOT RUN: {words}"
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    if _LEFT_OUT in config.stash:
-        terminalreporter.write_line(config.stash[_LEFT_OUT], yellow=True, bold=True)
+    for words in config.stash.get(_LEFT_OUT, []):
+        terminalreporter.write_line(words, yellow=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of recorded answers; tests that use it are left out, and named, where it is not."""
+    return SAMPLES
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,6 @@ from ingest.simulator.samples import load_answers
 from ingest.simulator.server import SimulatorServer
 
 SECRET = "the-secret"
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 
 
 class Client:
@@ -151,17 +150,16 @@ async def test_a_gzip_bomb_goes_off_on_the_readers_side_only(serve):
     assert len(body) > 4_000_000
 
 
-async def test_recorded_alerts_arrive_byte_for_byte(serve):
-    assert SAMPLES.is_dir(), f"the recorded answers are needed at {SAMPLES}"
-    client = await serve(answers=tuple(load_answers(SAMPLES)))
+async def test_recorded_alerts_arrive_byte_for_byte(serve, samples):
+    client = await serve(answers=tuple(load_answers(samples)))
     await client.sign_in()
-    for file in sorted(SAMPLES.glob("mde_*.json")):
+    for file in sorted(samples.glob("mde_*.json")):
         _, body = await client.get()
         assert body == file.read_bytes()
 
 
-async def test_the_written_configuration_is_one_that_the_daemon_takes(serve, tmp_path):
-    client = await serve(answers=tuple(load_answers(SAMPLES)))
+async def test_the_written_configuration_is_one_that_the_daemon_takes(serve, tmp_path, samples):
+    client = await serve(answers=tuple(load_answers(samples)))
     secret = tmp_path / "secret"
     secret.write_text(SECRET)
     fitting = Fitting(

@@ -3,7 +3,6 @@
 import gzip
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -127,11 +126,3 @@ def make_caller(signing_key):
 @pytest.fixture
 def caller(make_caller) -> Caller:
     return make_caller()
-
-
-@pytest.fixture(scope="session")
-def samples() -> Path:
-    folder = Path(__file__).parents[4] / "shared" / "samples"
-    if not list(folder.glob("mde_*.json")):
-        pytest.fail(f"the recorded answers are needed at {folder}", pytrace=False)
-    return folder

@@ -78,6 +78,21 @@ def test_the_record_has_each_recorded_alert_once(recorded):
     assert all(line["to"] is None and line["version"] == 0 for line in record)
 
 
+def test_answers_that_somebody_else_recorded_are_served_unchanged_too(tmp_path, make_caller):
+    alert = {"id": "a", "lastUpdateTime": "2024-01-02T03:04:05Z", "alertCreationTime": None}
+    alert["alertCreationTime"] = alert["lastUpdateTime"]
+    for number, spaces in enumerate((None, 2), 1):
+        body = json.dumps(
+            {"value": [alert | {"title": f"é {number}", "id": f"a{number}"}]}, indent=spaces
+        )
+        (tmp_path / f"mde_{number}.json").write_text(body)
+    caller = make_caller(answers=tuple(load_answers(tmp_path)))
+    for file in sorted(tmp_path.glob("mde_*.json")):
+        assert caller.get(expand="evidence").body == file.read_bytes()
+    everything = {raw for file in tmp_path.iterdir() for raw in _raws(file.read_bytes())}
+    assert set(_raws(caller.get(expand="evidence").body)) == everything
+
+
 def test_elements_are_cut_out_as_they_stand():
     text = ' { "a" : [1, "]"] ,\n"value":[ {"x": "}" } ,3 ,\t"é\\u00e9", [ ] ], "z": {} } '
     assert elements(text, "value") == ['{"x": "}" }', "3", '"é\\u00e9"', "[ ]"]
