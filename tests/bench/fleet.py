@@ -7,17 +7,13 @@ with one tenant that is hostile in every way; the last line compares the others'
 
 import argparse
 import asyncio
+import random
 import time
 
 import psutil
 
+from ingest.simulator.faults import KINDS
 from tests.harness.stage import Arrivals, Usage, delays, percentile, stage
-
-HOSTILE = (
-    "throttle429", "http_5xx", "slow", "cut", "non_json", "trickle", "gzip_bomb", "deep_nesting",
-    "endless_pages", "order_random", "looping_next_link", "foreign_next_link", "page_cap",
-    "malformed", "huge", "year_9999",
-)  # fmt: skip
 
 
 async def measure(arguments: argparse.Namespace, *, hostile: bool) -> tuple[float, float]:
@@ -26,7 +22,8 @@ async def measure(arguments: argparse.Namespace, *, hostile: bool) -> tuple[floa
         *("--poll-interval", str(arguments.interval)),
         *("--births-per-minute", str(arguments.births)),
     ]
-    with stage(*flags) as run, run.daemon() as daemon:
+    with stage(*flags) as run, run.daemon(POLL__PARKED_PROBE_SECONDS="10") as daemon:
+        rng = random.Random(arguments.seed)
         victim = next(iter(run.versions()))["tenant"]
         done = asyncio.Event()
         arrivals = Arrivals(run.kafka.bootstrap, "defender.alerts")
@@ -38,8 +35,8 @@ async def measure(arguments: argparse.Namespace, *, hostile: bool) -> tuple[floa
         end = time.monotonic() + arguments.minutes * 60
         while time.monotonic() < end:
             if hostile:
-                for kind in HOSTILE:
-                    run.admin("faults", {"tenant": victim, "kind": kind, "count": 5})
+                for kind in rng.sample(list(KINDS), len(KINDS)):
+                    run.admin("faults", {"tenant": victim, "kind": kind, "count": 1})
             usage.sample()
             await asyncio.sleep(5)
         share = usage.share()
