@@ -158,12 +158,11 @@ class Poller:
 
     async def _answers_at_all(self) -> bool:
         """Tell a query that fails from an API that does: ask for next to nothing."""
-        ask = Ask(Box(from_unix(self._clock.unix())), top=1)
         try:
-            async with self._source.fetch(self._tenant, ask):
-                return True
+            await self._server_time()
         except SourceUnavailable:
             return False
+        return True
 
     async def _offer(self, page: Page, sweep: Sweep, cycle: Cycle) -> None:
         """Decide and commit every record of a page, oldest change first."""
@@ -274,22 +273,24 @@ class Poller:
         self._epoch = restored.epoch
         if restored.records:
             self._state = FeedState.decode(self._feed, restored.records)
-        elif server_time is None:
-            self._state = await self._begin()
         else:
-            # Asked again for its time, the API would have to wait for room that its page still holds.
-            now = min(from_unix(self._clock.unix()), server_time)
-            self._state = FeedState.first(self._feed, now=now, reach=self._reach)
+            # A feed that nothing is committed of starts by the API's own clock (law 9). A page that is
+            # still held has told it: to ask again would wait for the room that the page takes.
+            local = from_unix(self._clock.unix())
+            told = await self._patiently_server_time() if server_time is None else server_time
+            self._state = FeedState.first(self._feed, now=min(local, told), reach=self._reach)
 
-    async def _begin(self) -> FeedState:
-        """Start a feed that nothing is committed of, by the API's own clock (law 9)."""
-        local = from_unix(self._clock.unix())
+    async def _patiently_server_time(self) -> int:
         async for attempt in passing_trouble(self._clock):
             with attempt:
-                async with self._source.fetch(self._tenant, Ask(Box(local), top=1)) as page:
-                    now = min(local, page.server_time)
-                    return FeedState.first(self._feed, now=now, reach=self._reach)
+                return await self._server_time()
         raise AssertionError("the policy ends in a result or an error")
+
+    async def _server_time(self) -> int:
+        """Ask the API for next to nothing, and so for its own time."""
+        ask = Ask(Box(from_unix(self._clock.unix())), top=1)
+        async with self._source.fetch(self._tenant, ask) as page:
+            return page.server_time
 
     @property
     def _current(self) -> FeedState:

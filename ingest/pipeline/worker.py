@@ -56,7 +56,7 @@ class Worker:
         self._failures = 0
         self._probes = 0
         self._reconcile_at: float | None = None
-        self._reconcile_failures = 0
+        self._reconcile_fails = False
         self._read_since: float | None = None
         self._status = FeedStatus(
             feed=feed,
@@ -103,9 +103,9 @@ class Worker:
             if self._is_reconciliation_due():
                 cycle = Cycle(tier=Tier.SLOW, started=self._clock.monotonic())
                 started = self._clock.unix()
-                self._reconcile_failures += 1
+                self._reconcile_fails = True
                 await self._poller.sweep(Tier.SLOW, cycle)
-                self._reconcile_failures = 0
+                self._reconcile_fails = False
                 self._reconcile_at = self._clock.monotonic() + self._schedule.reconcile_interval
                 self._done(cycle, started)
         except IngestError as error:
@@ -133,7 +133,7 @@ class Worker:
             self._report(cycle, outcome="cut_short")
             return
         # Trouble with reconciling is not over because the fast reading before it is well.
-        if not self._reconcile_failures:
+        if not self._reconcile_fails:
             self._failures = self._probes = 0
             self._turn(State.HEALTHY, "healthy", "read to the end", Blame.NOBODY)
         if cycle.tier is Tier.FAST:
