@@ -123,7 +123,6 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
         # What stands now stands for months: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
         events.info("started", tenants=len(settings.tenants), listening=portal.url)
         error = await supervisor.until(stop)
         stop.set()
