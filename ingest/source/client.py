@@ -29,7 +29,7 @@ from ingest.pipeline.ports import Clock, Page
 from ingest.settings.models import Region, Source
 from ingest.source.memory import Lease, Room
 from ingest.source.query import followed_link, url_of
-from ingest.source.records import canonical, read, split_in_steps
+from ingest.source.records import canonical, read, split
 from ingest.source.transport import AiohttpTransport, Reply, Transport
 from ingest.telemetry.metrics import SourceMetrics
 
@@ -214,7 +214,7 @@ class DefenderSource:
 
     async def _page(self, tenant: Tenant, region: Region, reply: Reply, body: bytes) -> Page:
         try:
-            raws, link = await _in_turns(split_in_steps(body))
+            raws, link = await _in_turns(split(body))
         except ValueError as error:
             raise SourceUnavailable(
                 f"the alert API's answer is {error}", reason="unreadable"

@@ -72,23 +72,14 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_lists = msgspec.json.Decoder(_Lists).decode
 
 
-def split(body: bytes) -> tuple[list[msgspec.Raw], object]:
+def split(body: bytes) -> Generator[None, None, tuple[list[msgspec.Raw], object]]:
     """Split an answer into its records, still views of it, and its `nextLink`, whatever that is.
+
+    Yields now and then, since the slow way is long: whoever drives it can let others have their turn.
 
     Raises:
         ValueError: if it is not JSON of the expected form; the message holds nothing of it.
     """
-    steps = split_in_steps(body)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: tuple[list[msgspec.Raw], object] = end.value
-            return found
-
-
-def split_in_steps(body: bytes) -> Generator[None, None, tuple[list[msgspec.Raw], object]]:
-    """See `split`; between its steps others may have their turn, since the slow way is long."""
     body = body.removeprefix(_BOM).strip()
     try:
         answer = _decode_body(body)

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from ingest.model.alert import Alert, Malformed
 from ingest.model.instant import parse_instant
-from ingest.source.records import canonical, read, split
+from ingest.source.records import canonical, read
+from tests.harness.steps import split
 
 ALERT = (
     b'{ "id" : "da1_-2", "lastUpdateTime":"2024-01-02T03:04:05.12Z",'

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.model.alert import Alert, Malformed
-from ingest.source.records import canonical, read, split
+from ingest.source.records import canonical, read
+from tests.harness.steps import split
 
 TIME = b'"lastUpdateTime":"2024-01-02T03:04:05.1234567Z"'
 
