@@ -15,7 +15,8 @@
         ├─ RecordsRejected              QUARANTINE  the broker refuses these very records
         ├─ SinkForbidden                RETRY       a missing right; slowly, said aloud
         ├─ TopicMismatch                STOP        a topic exists with the wrong shape or owner
-        ├─ Superseded                   STOP        a daemon that started later took over
+        ├─ NotOwner                     RETRY       the shard is another replica's now
+        ├─ RegistrationUnreadable       PARK        a person has to look
         └─ CheckpointUnreadable         PARK        a person has to look
 
 No message carries a secret, a token or alert content.
@@ -154,11 +155,14 @@ class TopicMismatch(SinkError):
     exit_code: ClassVar[int] = 78
 
 
-class Superseded(SinkError):
-    """A daemon that was started later owns these shards now."""
+class NotOwner(SinkError):
+    """The group has placed the shard on another replica; whoever serves it here stops."""
 
-    recovery = Recovery.STOP
-    exit_code: ClassVar[int] = 75
+
+class RegistrationUnreadable(SinkError):
+    """A tenant's record in the tenants topic cannot be decoded; it is not read until somebody acts."""
+
+    recovery = Recovery.PARK
 
 
 class CheckpointUnreadable(SinkError):

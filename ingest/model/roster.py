@@ -1,0 +1,156 @@
+"""Who is registered: a tenant's record in the tenants topic, and how it is written down.
+
+The record is the truth about a customer: whether it is read, who said so, when and why. A removed
+tenant keeps its record, so that nothing brings it back by itself and its owner knows what to forget.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ingest.errors import RegistrationUnreadable
+from ingest.model.instant import format_instant, from_unix, parse_instant, to_unix
+from ingest.model.tenant import Tenant
+
+VERSION = 1
+"""The version of the records; a newer one is left as it is, and its tenant is not read."""
+
+
+class Standing(StrEnum):
+    """Whether a tenant is to be read."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    REMOVED = "removed"
+
+
+class Origin(StrEnum):
+    """Where a registration came from: each is changed by its own way in, and by people."""
+
+    CONFIG = "config"
+    FILE = "file"
+    COMMAND = "command"
+    PORTAL = "portal"
+
+
+class OrderKind(StrEnum):
+    """What an operator can ask the owner of a tenant to do once."""
+
+    REWIND = "rewind"
+    REFETCH = "refetch"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One thing to do once, for whoever owns the tenant's shard.
+
+    `since` is the instant to rewind to, in ticks; `alert` the id to fetch anew.
+    """
+
+    id: str
+    kind: OrderKind
+    since: int | None = None
+    alert: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One tenant as registered; `at` is Unix seconds of the change that made the record so."""
+
+    tenant: Tenant
+    standing: Standing
+    origin: Origin
+    by: str
+    at: float
+    why: str = ""
+    order: Order | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the tenant's alerts are to be read."""
+        return self.standing is Standing.ACTIVE
+
+    def says_the_same_as(self, other: "Registration") -> bool:
+        """Tell whether nothing but who and when differs."""
+        return (self.tenant, self.standing, self.origin, self.order) == (
+            other.tenant,
+            other.standing,
+            other.origin,
+            other.order,
+        )
+
+
+def encode_registration(registration: Registration) -> bytes:
+    """Write a record's value; its key is the tenant's GUID."""
+    document: dict[str, Any] = {
+        "v": VERSION,
+        "name": registration.tenant.name,
+        "region": registration.tenant.region,
+        "standing": str(registration.standing),
+        "origin": str(registration.origin),
+        "by": registration.by,
+        "at": format_instant(from_unix(registration.at)),
+        "why": registration.why,
+    }
+    if registration.order is not None:
+        order = registration.order
+        document["order"] = {"id": order.id, "kind": str(order.kind)}
+        if order.since is not None:
+            document["order"]["since"] = format_instant(order.since)
+        if order.alert is not None:
+            document["order"]["alert"] = order.alert
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def decode_registration(key: bytes, value: bytes) -> Registration:
+    """Read a record.
+
+    Raises:
+        RegistrationUnreadable: it is damaged, or of a newer version; nothing is guessed.
+    """
+    try:
+        document = _load(value)
+        tenant = Tenant(key.decode(), _text(document, "name"), _text(document, "region"))
+        return Registration(
+            tenant=tenant,
+            standing=Standing(document["standing"]),
+            origin=Origin(document["origin"]),
+            by=_text(document, "by"),
+            at=to_unix(parse_instant(document["at"])),
+            why=_text(document, "why"),
+            order=_order(document.get("order")),
+        )
+    except (LookupError, ValueError, TypeError, RecursionError) as error:
+        raise RegistrationUnreadable(
+            f"the record of tenant {key[:64].decode(errors='replace')} in the tenants topic is damaged or "
+            "of a newer version; it was left as it is: run the version that wrote it, or write it "
+            "anew with `defender-ingest tenants add`"
+        ) from error
+
+
+def _load(value: bytes) -> dict[str, Any]:
+    document = json.loads(value)
+    if not isinstance(document, dict) or document["v"] != VERSION:
+        raise ValueError("of another version")
+    return document
+
+
+def _order(document: Mapping[str, Any] | None) -> Order | None:
+    if document is None:
+        return None
+    since = document.get("since")
+    return Order(
+        id=_text(document, "id"),
+        kind=OrderKind(document["kind"]),
+        since=None if since is None else parse_instant(since),
+        alert=None if document.get("alert") is None else _text(document, "alert"),
+    )
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document[name]
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
