@@ -126,10 +126,33 @@ class DefenderSource:
         """See `Source.canonical`."""
         return canonical(raw)
 
+    def begin(self, tenant: Tenant, *, rested: bool) -> None:
+        """See `Source.begin`."""
+        now = self._clock.monotonic()
+        known = self._budgets.get(tenant.id)
+        self._budgets[tenant.id] = (
+            self._new_budget(rested=rested) if known is None else known.renewed(now, rested=rested)
+        )
+
+    def _new_budget(self, *, rested: bool) -> Budget:
+        return Budget(
+            per_minute=self._settings.calls_per_minute,
+            per_hour=self._settings.calls_per_hour,
+            started=self._clock.monotonic(),
+            rested=rested,
+        )
+
     @asynccontextmanager
     async def fetch(self, tenant: Tenant, ask: Ask) -> AsyncIterator[Page]:
         """See `Source.fetch`."""
-        region = self._regions[tenant.region]
+        region = self._regions.get(tenant.region)
+        if region is None:
+            raise TenantRejected(
+                f"the tenant is registered in the region {tenant.region!r}, which this configuration does "
+                f"not name (regions): one of {', '.join(sorted(self._regions))} is needed",
+                reason="unknown_region",
+                blame=Blame.US,
+            )
         token = await self._tokens.get(tenant)
         page = None
         for token_is_fresh in (False, True):
@@ -186,11 +209,7 @@ class DefenderSource:
         """Wait until the tenant's budget allows one call, and take it out."""
         budget = self._budgets.get(tenant.id)
         if budget is None:
-            budget = self._budgets[tenant.id] = Budget(
-                per_minute=self._settings.calls_per_minute,
-                per_hour=self._settings.calls_per_hour,
-                started=self._clock.monotonic(),
-            )
+            budget = self._budgets[tenant.id] = self._new_budget(rested=False)
         while (delay := budget.delay(self._clock.monotonic())) > 0:
             # What is missing may be less than a clock can tell: of such a sleep nobody would wake.
             await self._clock.sleep(max(delay, _SHORTEST_SLEEP_SECONDS))
