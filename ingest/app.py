@@ -6,8 +6,10 @@ are closed backwards, also when opening fails half-way.
 
 import asyncio
 import gc
+import getpass
 import os
 import random
+import socket
 from collections.abc import Coroutine
 from typing import Any
 
@@ -16,20 +18,22 @@ from prometheus_client import CollectorRegistry
 
 from ingest.encode.cloudevents import CloudEvents
 from ingest.identity.tokens import Tokens
+from ingest.model.enrolment import Signature, at_start
 from ingest.model.instant import TICKS
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach
 from ingest.pipeline.fleet import Fleet
 from ingest.pipeline.poller import Poller
-from ingest.pipeline.ports import Clock, CommitLog, Source
+from ingest.pipeline.ports import Clock, Source
 from ingest.pipeline.schedule import Schedule
 from ingest.pipeline.worker import Worker
 from ingest.portal.web import Portal
 from ingest.runtime.clock import SystemClock
 from ingest.runtime.shutdown import Stages
 from ingest.runtime.supervisor import Supervisor
-from ingest.settings.models import Poll, Settings, TenantEntry
+from ingest.settings.models import Poll, Settings
 from ingest.sink.log import KafkaCommitLog
+from ingest.sink.registrar import Registrar
 from ingest.source.client import DefenderSource
 from ingest.telemetry.metrics import (
     FleetCollector,
@@ -101,9 +105,15 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
         if not await _opened(stages.enter("kafka", log), stop):
             events.info("stopping")
             return 0
+        await _enrol(settings, log, clock, events)
         fleet = _fleet(settings, source, log, clock, rng, PipelineMetrics(registry), events)
         registry.register(
-            FleetCollector(fleet.snapshot, clock.unix, per_tenant=settings.metrics.tenants)
+            FleetCollector(
+                fleet.snapshot,
+                fleet.registered,
+                clock.unix,
+                per_tenant=settings.metrics.tenants,
+            )
         )
         portal = await stages.enter(
             "portal",
@@ -120,10 +130,12 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
             "readers", Supervisor(clock=clock, rng=rng, metrics=runtime_metrics, events=events)
         )
         fleet.start(supervisor.spawn)
+        # The last to be opened is the first to be closed: others take over while this one still ends.
+        await stages.enter("membership", log.membership)
         # What stands now stands for months: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
-        events.info("started", tenants=len(settings.tenants), listening=portal.url)
+        events.info("started", tenants=len(log.roster.everybody()), listening=portal.url)
         error = await supervisor.until(stop)
         stop.set()
         if error is None:
@@ -150,10 +162,22 @@ async def _opened(opening: Coroutine[Any, Any, object], stop: asyncio.Event) -> 
         await asyncio.gather(task, asked, return_exceptions=True)
 
 
+async def _enrol(
+    settings: Settings, log: KafkaCommitLog, clock: Clock, events: structlog.stdlib.BoundLogger
+) -> None:
+    """Register the tenants of the configuration that nobody has registered yet."""
+    wanted = (Tenant(id=one.id, name=one.name, region=one.region) for one in settings.tenants)
+    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    signature = Signature(by=by, at=clock.unix(), why="in the daemon's configuration")
+    if writes := at_start(wanted, log.roster.everybody(), signature):
+        async with Registrar(settings=settings.kafka, log=events) as registrar:
+            await registrar.write(writes)
+
+
 def _fleet(
     settings: Settings,
     source: Source,
-    log: CommitLog,
+    log: KafkaCommitLog,
     clock: Clock,
     rng: random.Random,
     metrics: PipelineMetrics,
@@ -167,8 +191,10 @@ def _fleet(
     )
     reach = reach_of(poll)
 
-    def worker(entry: TenantEntry) -> Worker:
-        tenant = Tenant(id=entry.id, name=entry.name, region=entry.region)
+    def encoder(tenant: Tenant) -> CloudEvents:
+        return CloudEvents(tenant=tenant, feed=FeedKey(tenant.id))
+
+    def worker(tenant: Tenant, starting: int) -> Worker:
         feed = FeedKey(tenant.id)
         bound = events.bind(tenant=tenant.id, tenant_name=tenant.name, feed=str(feed.feed))
         poller = Poller(
@@ -179,7 +205,7 @@ def _fleet(
             batch_bytes=settings.kafka.batch_bytes,
             source=source,
             log=log,
-            encoder=CloudEvents(tenant=tenant, feed=feed),
+            encoder=encoder(tenant),
             clock=clock,
             metrics=metrics,
             events=bound,
@@ -189,11 +215,19 @@ def _fleet(
             feed=feed,
             poller=poller,
             schedule=schedule,
-            fleet=len(settings.tenants),
+            starting=starting,
             clock=clock,
             rng=rng,
             metrics=metrics,
             events=bound,
         )
 
-    return Fleet(workers=map(worker, settings.tenants), clock=clock, events=events)
+    return Fleet(
+        placement=log,
+        log=log,
+        make=worker,
+        encoder=encoder,
+        replica=log.name,
+        clock=clock,
+        events=events,
+    )

@@ -87,6 +87,11 @@ class FeedState:
         """How many alerts are remembered."""
         return self.ledger.alerts
 
+    def keys(self) -> list[bytes]:
+        """Return the keys of all checkpoint records that say this state."""
+        prefix = str(self.feed)
+        return [header_key(prefix), *(journal_key(prefix, n) for n in self.ledger.journals)]
+
     def window(self, tier: Tier, reach: Reach) -> int:
         """Return where the next reading of `tier` starts; memory always reaches there (law 2)."""
         return max(self.horizon, reach.start(tier, fast=self.fast, slow=self.slow))

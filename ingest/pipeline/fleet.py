@@ -1,54 +1,206 @@
-"""All tenants together: a worker for each, and one line a minute that says how they do."""
+"""The tenants that are read here: workers come and go as shards are placed and tenants change."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
+import msgspec
 import structlog
 
-from ingest.model.status import FeedStatus, State
-from ingest.pipeline.ports import Clock
+from ingest.errors import Blame, SinkError
+from ingest.model.roster import Registration, Standing
+from ingest.model.status import FeedStatus, State, described, instant_text
+from ingest.model.tenant import FeedKey, Tenant
+from ingest.pipeline.ports import Clock, CommitLog, Encoder, Placement
 from ingest.pipeline.worker import Worker
 
 _LOOK_SECONDS = 1.0
 _LINE_SECONDS = 60.0
+_FORGET_SECONDS = 5.0
 
-Spawn = Callable[[str, Callable[[], Awaitable[None]]], None]
-"""Runs an eternal coroutine function under a name, and again if it ends unbidden."""
+RENEW_SECONDS = 60.0
+"""How often a tenant's status is written though nothing happened to it."""
+
+_FRESH_SECONDS = 3 * RENEW_SECONDS
+"""After so long without a renewal a status is the word of somebody who is gone."""
+
+Spawn = Callable[[str, Callable[[], Awaitable[None]]], Callable[[], Awaitable[None]]]
+"""Runs an eternal coroutine function under a name, and again if it ends unbidden; returns what ends it."""
+
+
+@dataclass(slots=True)
+class _Reader:
+    """One worker, what it reads, and what ends it; `reported` is what was last said of it, and when."""
+
+    registration: Registration
+    worker: Worker
+    end: Callable[[], Awaitable[None]]
+    reported: tuple[int, float] = (-1, 0.0)
 
 
 class Fleet:
-    """The workers of this process."""
+    """The workers of this process.
+
+    Args:
+        placement: says which tenants are to be read here.
+        log: takes their status.
+        make: makes a worker for a tenant; the number says how many begin together.
+        encoder: makes what encodes a tenant's alerts.
+        replica: names this process in the status of its tenants.
+    """
 
     def __init__(
         self,
         *,
-        workers: Iterable[Worker],
+        placement: Placement,
+        log: CommitLog,
+        make: Callable[[Tenant, int], Worker],
+        encoder: Callable[[Tenant], Encoder],
+        replica: str,
         clock: Clock,
         events: structlog.stdlib.BoundLogger,
     ) -> None:
-        self._workers = list(workers)
+        self._placement = placement
+        self._log = log
+        self._make = make
+        self._encoder = encoder
+        self._replica = replica
         self._clock = clock
         self._events = events
+        self._readers: dict[str, _Reader] = {}
+        self._unread: dict[str, FeedStatus] = {}
+        self._spawn: Spawn | None = None
 
     def start(self, spawn: Spawn) -> None:
-        """Start every worker and the watch over them."""
-        for worker in self._workers:
-            spawn(f"reader of {worker.status.feed}", worker.run)
+        """Follow the placement from now on, and watch over the workers."""
+        self._spawn = spawn
+        spawn("placement of readers", self._follow)
         spawn("watch over the fleet", self._watch)
 
     def snapshot(self) -> list[FeedStatus]:
-        """Return how every feed is doing."""
-        return [worker.status for worker in self._workers]
+        """Return how every feed is doing, of the tenants that are not read too."""
+        return [
+            *(reader.worker.status for reader in list(self._readers.values())),
+            *list(self._unread.values()),
+        ]
+
+    def registered(self) -> int:
+        """Return how many tenants of our shards are registered and not removed."""
+        standings = [one.standing for one in self._placement.registered().values()]
+        return (
+            len(standings) - standings.count(Standing.REMOVED) + len(self._placement.unreadable())
+        )
+
+    async def _follow(self) -> None:
+        while True:
+            await self._placement.changed()
+            registered = self._placement.registered()
+            await self._end_those_gone(registered)
+            self._name_the_unread(registered)
+            self._retarget(registered)
+            self._begin(registered)
+
+    async def _end_those_gone(self, registered: Mapping[str, Registration]) -> None:
+        """End the workers of tenants that are another replica's, or not to be read any more."""
+        gone = {
+            tenant: self._readers.pop(tenant)
+            for tenant in list(self._readers)
+            if not (tenant in registered and registered[tenant].is_read)
+        }
+        # All at once: what they wait for can take a while, and the next one must not wait with them.
+        await asyncio.gather(*(reader.end() for reader in gone.values()))
+        removed = [
+            reader
+            for tenant, reader in gone.items()
+            if tenant in registered and registered[tenant].standing is Standing.REMOVED
+        ]
+        await asyncio.gather(*map(self._forget, removed))
+
+    async def _forget(self, reader: _Reader) -> None:
+        tenant = reader.registration.tenant
+        self._log.report(tenant.id, None, soon=True)
+        try:
+            async with asyncio.timeout(_FORGET_SECONDS):
+                await reader.worker.forget()
+        except (SinkError, TimeoutError):
+            # Whoever takes the shard over next does it.
+            return
+        self._events.info("tenant_forgotten", tenant=tenant.id, tenant_name=tenant.name)
+
+    def _name_the_unread(self, registered: Mapping[str, Registration]) -> None:
+        """Give a status to whoever is registered here and not read: nobody is silently dark (law 7)."""
+        before, self._unread = self._unread, {}
+        for tenant, one in registered.items():
+            if one.standing is Standing.PAUSED:
+                why = f": {one.why}" if one.why else ""
+                words = f"paused by {one.by}{why}"
+                self._unread[tenant] = _unread(one, State.PAUSED, "paused", words)
+        for tenant, why in self._placement.unreadable().items():
+            status = FeedStatus(
+                feed=FeedKey(tenant),
+                name=tenant,
+                state=State.PARKED,
+                code="registration_unreadable",
+                reason=why,
+                blame=Blame.US,
+                since=self._clock.unix(),
+            )
+            known = before.get(tenant)
+            self._unread[tenant] = known if known and known.reason == why else status
+        for tenant, status in self._unread.items():
+            if before.get(tenant) != status:
+                self._report(status, soon=True)
+
+    def _retarget(self, registered: Mapping[str, Registration]) -> None:
+        for tenant, reader in self._readers.items():
+            one = registered[tenant]
+            if one.tenant != reader.registration.tenant:
+                reader.worker.update(one.tenant, self._encoder(one.tenant))
+            reader.registration = one
+
+    def _begin(self, registered: Mapping[str, Registration]) -> None:
+        fresh = [
+            one for tenant, one in registered.items() if one.is_read and tenant not in self._readers
+        ]
+        if self._spawn is None:
+            raise RuntimeError("a fleet was used before it was started")
+        for one in fresh:
+            worker = self._make(one.tenant, len(fresh))
+            end = self._spawn(f"reader of {worker.feed}", worker.run)
+            self._readers[one.tenant.id] = _Reader(one, worker, end)
+        if fresh:
+            self._events.info("readers_started", tenants=len(fresh), reading=len(self._readers))
 
     async def _watch(self) -> None:
         line_at = self._clock.monotonic() + _LINE_SECONDS
         while True:
             await self._clock.sleep(_LOOK_SECONDS)
-            for worker in self._workers:
-                worker.notice_lag()
+            for reader in list(self._readers.values()):
+                reader.worker.notice_lag()
+                self._report_if_due(reader)
             if self._clock.monotonic() >= line_at:
                 line_at += _LINE_SECONDS
                 self._say()
+                for status in self._unread.values():
+                    self._report(status, soon=False)
+
+    def _report_if_due(self, reader: _Reader) -> None:
+        transitions, at = reader.reported
+        now = self._clock.monotonic()
+        news = reader.worker.transitions != transitions
+        if news or now - at >= RENEW_SECONDS:
+            reader.reported = (reader.worker.transitions, now)
+            self._report(reader.worker.status, soon=news)
+
+    def _report(self, status: FeedStatus, *, soon: bool) -> None:
+        document = {
+            "v": 1,
+            **described(status),
+            "replica": self._replica,
+            "fresh_until": instant_text(self._clock.unix() + _FRESH_SECONDS),
+        }
+        self._log.report(status.feed.tenant, msgspec.json.encode(document), soon=soon)
 
     def _say(self) -> None:
         statuses = self.snapshot()
@@ -62,3 +214,15 @@ class Fleet:
             remembered=sum(status.remembered for status in statuses),
             **{str(state).replace("-", "_"): states[state] for state in State},
         )
+
+
+def _unread(one: Registration, state: State, code: str, reason: str) -> FeedStatus:
+    return FeedStatus(
+        feed=FeedKey(one.tenant.id),
+        name=one.tenant.name,
+        state=state,
+        code=code,
+        reason=reason,
+        blame=Blame.US,
+        since=one.at,
+    )

@@ -80,6 +80,7 @@ class Poller:
         self._metrics = metrics
         self._events = events
         self._state: FeedState | None = None
+        self._has_begun = False
         self._epoch = -1
         self._rejected: dict[int, str] = {}
         self._yardstick = Yardstick()
@@ -99,6 +100,21 @@ class Poller:
     def remembered(self) -> int:
         """How many alerts are remembered."""
         return 0 if self._state is None else self._state.remembered
+
+    def retarget(self, tenant: Tenant, encoder: Encoder) -> None:
+        """Go on under another name, or in another region, from the next reading on."""
+        self._tenant = tenant
+        self._encoder = encoder
+
+    async def forget(self) -> None:
+        """Delete the feed's checkpoint, since its tenant was removed; nothing may be read any more.
+
+        Raises:
+            Rewound: it may be there still; whoever takes the shard over next deletes it.
+        """
+        if self._state is not None:
+            records = dict.fromkeys(self._state.keys(), None)
+            await self._log.commit(Batch(self._feed, self._epoch, (), records))
 
     async def sweep(self, tier: Tier, cycle: Cycle) -> None:
         """Read the tier's window once, whole, committing page by page; `cycle` counts along.
@@ -271,6 +287,9 @@ class Poller:
         self._state = None
         restored = await self._log.restore(self._feed)
         self._epoch = restored.epoch
+        if not self._has_begun:
+            self._source.begin(self._tenant, rested=restored.rested)
+            self._has_begun = True
         if restored.records:
             self._state = FeedState.decode(self._feed, restored.records)
         else:

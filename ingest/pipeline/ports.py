@@ -14,6 +14,7 @@ import msgspec
 
 from ingest.model.alert import Alert, Malformed
 from ingest.model.memory import Verdict
+from ingest.model.roster import Registration
 from ingest.model.sweep import Ask
 from ingest.model.tenant import FeedKey, Tenant
 
@@ -52,6 +53,14 @@ class Page:
 
 class Source(Protocol):
     """One vendor API for all tenants. Safe for use by many tasks; one call at a time per tenant."""
+
+    def begin(self, tenant: Tenant, *, rested: bool) -> None:
+        """Tell that this process reads the tenant from now on; others may have done so until now.
+
+        What they spent of its budget is not known, so it starts empty; with a few calls where nobody
+        can have begun within the last minute (`rested`). A pause that the API asked for is kept.
+        """
+        ...
 
     def fetch(self, tenant: Tenant, ask: Ask) -> AbstractAsyncContextManager[Page]:
         """Ask one question.
@@ -106,10 +115,15 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A feed's checkpoint records as Kafka has them, and the epoch that they belong to."""
+    """A feed's checkpoint records as Kafka has them, and the epoch that they belong to.
+
+    `rested` says that nobody took the shard over within the last minute before this process did, so that
+    a few calls may be made before the budget has filled (law 6).
+    """
 
     epoch: int
     records: Mapping[bytes, bytes]
+    rested: bool = False
 
 
 class Encoder(Protocol):
@@ -150,6 +164,30 @@ class CommitLog(Protocol):
         """
         ...
 
+    def report(self, tenant: str, status: bytes | None, *, soon: bool) -> None:
+        """Write how a tenant is doing, if its shard is ours; None takes the last word back.
+
+        What need not be there `soon` waits for company. Nothing waits for it and nothing is promised:
+        whoever reports does so again and again.
+        """
+        ...
+
     def max_record_bytes(self, topic: Topic) -> int:
         """Return the largest record (key, value and headers) that the topic is known to take."""
+        ...
+
+
+class Placement(Protocol):
+    """Which tenants this process is to read; it changes while replicas and tenants come and go."""
+
+    async def changed(self) -> None:
+        """Return when `registered` may differ from what it was at the last return."""
+        ...
+
+    def registered(self) -> Mapping[str, Registration]:
+        """Return, by tenant, the registrations of all shards that are ours, whatever they say."""
+        ...
+
+    def unreadable(self) -> Mapping[str, str]:
+        """Return the tenants of our shards whose registration cannot be read, each with why."""
         ...

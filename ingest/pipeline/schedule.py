@@ -3,7 +3,7 @@
 import zlib
 from dataclasses import dataclass
 
-STARTS_PER_SECOND = 100.0
+STARTS_PER_SECOND = 250.0
 """First readings after a start are spread so that no more than this many begin in a second."""
 
 _FAILING_CAP_SECONDS = 600.0

@@ -1,5 +1,6 @@
 """One tenant's life: when it is read, what became of it, and in which state that leaves it."""
 
+import asyncio
 import random
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,7 @@ from ingest.model.status import FeedStatus, State
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Tier
 from ingest.pipeline.poller import Cycle, Poller
-from ingest.pipeline.ports import Clock
+from ingest.pipeline.ports import Clock, Encoder
 from ingest.pipeline.schedule import Schedule, obeyed_wait
 from ingest.telemetry.metrics import PipelineMetrics
 
@@ -30,7 +31,10 @@ _LAG_INTERVALS = 3
 
 
 class Worker:
-    """Reads one feed for ever; ends only by cancellation, or by an error that stops the process."""
+    """Reads one feed for ever; ends only by cancellation, or by an error that stops the process.
+
+    `starting` is how many tenants begin to be read together with this one.
+    """
 
     def __init__(
         self,
@@ -39,7 +43,7 @@ class Worker:
         feed: FeedKey,
         poller: Poller,
         schedule: Schedule,
-        fleet: int,
+        starting: int,
         clock: Clock,
         rng: random.Random,
         metrics: PipelineMetrics,
@@ -48,7 +52,7 @@ class Worker:
         self._tenant = tenant
         self._poller = poller
         self._schedule = schedule
-        self._fleet = fleet
+        self._starting = starting
         self._clock = clock
         self._rng = rng
         self._metrics = metrics
@@ -58,6 +62,8 @@ class Worker:
         self._reconcile_at: float | None = None
         self._reconcile_fails = False
         self._read_since: float | None = None
+        self._woken = asyncio.Event()
+        self.transitions = 0
         self._status = FeedStatus(
             feed=feed,
             name=tenant.name,
@@ -75,6 +81,23 @@ class Worker:
             self._status, watermark=self._poller.watermark, remembered=self._poller.remembered
         )
 
+    @property
+    def feed(self) -> FeedKey:
+        """What is read."""
+        return self._status.feed
+
+    def update(self, tenant: Tenant, encoder: Encoder) -> None:
+        """Go on under another name, or in another region, with a reading at once."""
+        self._tenant = tenant
+        self._poller.retarget(tenant, encoder)
+        self._change(name=tenant.name)
+        self.transitions += 1
+        self._woken.set()
+
+    async def forget(self) -> None:
+        """Delete the checkpoint of a tenant that was removed; `run` must have ended."""
+        await self._poller.forget()
+
     def notice_lag(self) -> None:
         """Say that the feed is catching up if its reading has been under way for long."""
         since = self._read_since
@@ -86,11 +109,20 @@ class Worker:
 
     async def run(self) -> None:
         """Read the feed, turn after turn."""
-        wait = self._schedule.first(self._tenant.id, self._fleet)
+        wait = self._schedule.first(self._tenant.id, self._starting)
         while True:
             self._plan(wait)
-            await self._clock.sleep(wait)
+            await self._rest(wait)
             wait = await self._turn_once()
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep, unless woken."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        self._woken.clear()
 
     async def _turn_once(self) -> float:
         """Read what is due and return the wait until the next turn."""
@@ -172,6 +204,7 @@ class Worker:
         if (before.state, before.code) == (state, code):
             return
         self._change(state=state, code=code, reason=reason, blame=blame, since=self._clock.unix())
+        self.transitions += 1
         self._metrics.transition(state)
         report = self._events.info if state is State.HEALTHY else self._events.warning
         if state is State.CATCHING_UP:

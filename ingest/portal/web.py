@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 import structlog
@@ -12,8 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ingest.errors import SettingsError
-from ingest.model.instant import format_instant, from_unix
-from ingest.model.status import FeedStatus, State
+from ingest.model.status import FeedStatus, State, described, instant_text
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Listen
 
@@ -128,32 +127,10 @@ class Portal:
         chosen.sort(key=lambda status: (status.state is State.HEALTHY, status.since))
         return msgspec.json.encode(
             {
-                "now": _text(self._clock.unix()),
+                "now": instant_text(self._clock.unix()),
                 "tenants": len(statuses),
                 "states": states,
                 "shown": min(limit, len(chosen)),
-                "feeds": [_described(status) for status in chosen[:limit]],
+                "feeds": [described(status) for status in chosen[:limit]],
             }
         )
-
-
-def _described(status: FeedStatus) -> dict[str, Any]:
-    return {
-        "tenant": status.feed.tenant,
-        "feed": str(status.feed.feed),
-        "name": status.name,
-        "state": str(status.state),
-        "code": status.code,
-        "reason": status.reason,
-        "must_act": str(status.blame.value),
-        "since": _text(status.since),
-        "fresh_at": _text(status.fresh_at),
-        "reconciled_at": _text(status.reconciled_at),
-        "watermark": _text(status.watermark),
-        "next_attempt": _text(status.next_attempt),
-        "remembered": status.remembered,
-    }
-
-
-def _text(unix: float | None) -> str | None:
-    return None if unix is None else format_instant(from_unix(unix))

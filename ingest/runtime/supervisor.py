@@ -36,6 +36,7 @@ class Supervisor:
         self._metrics = metrics
         self._events = events
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._fatal: asyncio.Future[IngestError] = asyncio.get_running_loop().create_future()
 
@@ -51,11 +52,21 @@ class Supervisor:
         await self.stop()
         self._fatal.cancel()
 
-    def spawn(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Run `run` under `name`, and again whenever it ends unbidden."""
+    def spawn(self, name: str, run: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Run `run` under `name`, and again whenever it ends unbidden; return what ends it."""
         task = asyncio.get_running_loop().create_task(self._guard(name, run), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+        async def end() -> None:
+            self._ending.add(task)
+            task.cancel()
+            _, stuck = await asyncio.wait({task}, timeout=_STUCK_SECONDS)
+            if stuck:
+                self._events.warning("tasks_stuck", tasks=[name], count=1)
+            self._ending.discard(task)
+
+        return end
 
     async def until(self, stop: asyncio.Event) -> IngestError | None:
         """Wait until `stop` is set, or for the error that asks to stop the process."""
@@ -84,7 +95,7 @@ class Supervisor:
             began = self._clock.monotonic()
             try:
                 await run()
-                if not self._stopping:  # a cancelled task may still end of itself
+                if not self._is_to_end():  # a cancelled task may still end of itself
                     self._events.error("task_ended_unbidden", task=name)
             except IngestError as error:
                 if error.recovery is Recovery.STOP:
@@ -95,10 +106,13 @@ class Supervisor:
             except Exception:
                 # The last line of defence: a defect in one task must not become everybody's.
                 self._events.exception("task_failed", task=name)
-            if self._stopping:
+            if self._is_to_end():
                 return
             lived = self._clock.monotonic() - began
             faults = 1 if lived > _PAUSE_CAP_SECONDS else faults + 1
             self._metrics.task_restarted(name.partition(" of ")[0])
             pause = min(_PAUSE_CAP_SECONDS, 0.5 * 2.0**faults)
             await self._clock.sleep(pause * (0.5 + 0.5 * self._rng.random()))
+
+    def _is_to_end(self) -> bool:
+        return self._stopping or asyncio.current_task() in self._ending

@@ -1,10 +1,11 @@
 """What every Kafka client of the daemon has in common."""
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from ingest.settings.models import Kafka
 
@@ -14,21 +15,21 @@ BATCH_BYTES = 512 * 1024
 _LINGER_MS = 0
 """Batches are built by us, so that none has to wait for company."""
 
-
 _STOP_SECONDS = 3.0
 
+_HEARTBEAT_MS = 1000
+_REBALANCE_SHARE = 0.8
+"""A rebalance ends before a member that is frozen through it is expelled for its silence."""
 
-class _Client(Protocol):
-    async def stop(self) -> None: ...
 
-
-async def close(client: _Client) -> None:
+async def close(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
     """Stop a client, bounded, in a task of its own.
 
     A client's stop can hang while a broker is down, and it can raise `CancelledError` into its caller,
     which would look as if the caller had been cancelled.
     """
-    stopping = asyncio.get_running_loop().create_task(client.stop())
+    ending = client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop()
+    stopping = asyncio.get_running_loop().create_task(ending)
     done, late = await asyncio.wait({stopping}, timeout=_STOP_SECONDS)
     for task in late:
         task.cancel()
@@ -83,6 +84,36 @@ class Connection:
             auto_offset_reset="earliest",
             fetch_max_wait_ms=50,
         )
+
+    def member(self, group: str, client_id: str) -> AIOKafkaConsumer:
+        """Return a member of a group that is not started; it places shards and reads nothing.
+
+        `client_id` must be unique to this member: the coordinator's view is searched for it.
+        """
+        session = round(self._settings.session_timeout_seconds * 1000)
+        rebalance = round(session * _REBALANCE_SHARE)
+        # aiokafka keeps the assignor's memory in its class: a class of its own for each member.
+        sticky = type("Sticky", (StickyPartitionAssignor,), {"member_assignment": None})
+        return AIOKafkaConsumer(
+            **{
+                **self._common(),
+                "client_id": client_id,
+                # A join waits as long as a rebalance may take.
+                "request_timeout_ms": rebalance + 1000,
+            },
+            group_id=group,
+            # One, and only one: aiokafka sends a join for each.
+            partition_assignment_strategy=(sticky,),
+            session_timeout_ms=session,
+            heartbeat_interval_ms=min(_HEARTBEAT_MS, session // 3),
+            rebalance_timeout_ms=rebalance,
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+        )
+
+    def plain_producer(self) -> AIOKafkaProducer:
+        """Return an idempotent producer without transactions that is not started."""
+        return AIOKafkaProducer(**self._common(), enable_idempotence=True, linger_ms=_LINGER_MS)
 
     def admin(self) -> AIOKafkaAdminClient:
         """Return an admin client that is not started."""

@@ -1,10 +1,11 @@
-"""The commit log on Kafka: every shard that has tenants, behind the pipeline's port."""
+"""The commit log on Kafka: the shards that the group has placed here, behind the pipeline's ports."""
 
 import asyncio
 import os
 import random
 import socket
 import uuid
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -12,12 +13,15 @@ import structlog
 from aiokafka import TopicPartition
 
 from ingest.errors import SinkForbidden, SinkUnavailable, TopicMismatch
-from ingest.model.tenant import FeedKey, shard_of
+from ingest.model.roster import Registration, Standing
+from ingest.model.tenant import FeedKey, is_guid, shard_of
 from ingest.pipeline.ports import Batch, Clock, Restored, Topic
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
+from ingest.sink.membership import Membership
 from ingest.sink.refusals import TROUBLE, translate
 from ingest.sink.restore import read_back
+from ingest.sink.roster import Roster
 from ingest.sink.shard import Replica, Shard
 from ingest.sink.topics import TopicLimits, Topics
 from ingest.telemetry.metrics import SinkMetrics
@@ -26,14 +30,15 @@ _RETRY_SECONDS = 2.0
 _LIMITS_SECONDS = 10.0
 _CHECK_SECONDS = 30.0
 _MARKED_SHARD = 0
-"""The shard whose take-over record marks the topics as ours; it is always started."""
+"""The shard whose take-over record marks the topics as ours."""
 
 
 class KafkaCommitLog:
-    """Implements `CommitLog`: in this release one process owns all shards.
+    """Implements `CommitLog` and `Placement`: shards come and go as the group places them.
 
-    Opening it waits until the brokers answer and the topics fit; a shard is started when the first of
-    its tenants is restored. An error that asks to stop the process reaches every tenant of the shard.
+    Opening it waits until the brokers answer, the topics fit and the tenants are known. Enter `membership`
+    after it, and last of all, so that leaving the group comes first at the end. An error that asks to
+    stop the process reaches every tenant of the shard.
     """
 
     def __init__(
@@ -58,15 +63,42 @@ class KafkaCommitLog:
         self._replica = Replica(
             name=f"{socket.gethostname()}:{os.getpid()}",
             instance=uuid.uuid4().hex,
-            started=clock.unix(),
             installation=client_id,
+        )
+        self.membership = Membership(
+            connection=self._connection,
+            group=self._topics.names.group,
+            topic=self._topics.names.tenants,
+            instance=self._replica.instance,
+            clock=clock,
+            rng=rng,
+            metrics=metrics,
+            log=log,
+            tell=self._place,
+        )
+        self.roster = Roster(
+            connection=self._connection,
+            topic=self._topics.names.tenants,
+            shards=settings.shards,
+            clock=clock,
+            rng=rng,
+            log=log,
+            tell=self._tell,
         )
         self._limits: TopicLimits | None = None
         self._limits_at = 0.0
         self._asking = asyncio.Lock()
         self._shards: dict[int, Shard] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._ending: dict[int, asyncio.Task[None]] = {}
         self._discarding: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """What this replica is called in records, for people."""
+        return self._replica.name
 
     async def __aenter__(self) -> Self:
         """Wait for the brokers, make and check the topics, refuse another installation's.
@@ -87,6 +119,7 @@ class KafkaCommitLog:
                     said = trouble
                 await self._clock.sleep(_RETRY_SECONDS)
         self._limits_at = self._clock.monotonic()
+        await self.roster.__aenter__()
         return self
 
     async def __aexit__(
@@ -96,22 +129,29 @@ class KafkaCommitLog:
         traceback: TracebackType | None,
     ) -> None:
         """Let running transactions end, then end the shards and their producers."""
+        self._closed = True
         try:
-            await asyncio.gather(*(shard.close() for shard in self._shards.values()))
+            for number in list(self._running):
+                self._release(number)
+            await asyncio.gather(*self._ending.values())
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self.roster.__aexit__(None, None, None)
             while self._discarding:
                 await asyncio.wait(self._discarding)
 
     async def restore(self, feed: FeedKey) -> Restored:
         """See `CommitLog.restore`."""
-        return await self._shard(feed).restore(feed)
+        return await self._shard(shard_of(feed.tenant, self._settings.shards)).restore(feed)
 
     async def commit(self, batch: Batch) -> None:
         """See `CommitLog.commit`."""
-        await self._shard(batch.feed).commit(batch)
+        await self._shard(shard_of(batch.feed.tenant, self._settings.shards)).commit(batch)
+
+    def report(self, tenant: str, status: bytes | None, *, soon: bool) -> None:
+        """See `CommitLog.report`."""
+        number = shard_of(tenant, self._settings.shards)
+        if number in self._running:
+            self._shards[number].report(tenant.encode(), status, soon=soon)
 
     def max_record_bytes(self, topic: Topic) -> int:
         """See `CommitLog.max_record_bytes`."""
@@ -120,40 +160,103 @@ class KafkaCommitLog:
         limits = self._limits
         return limits.alert_bytes if topic is Topic.ALERTS else limits.quarantine_bytes
 
+    async def changed(self) -> None:
+        """See `Placement.changed`."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def registered(self) -> Mapping[str, Registration]:
+        """See `Placement.registered`."""
+        return self.roster.of(self.membership.owned)
+
+    def unreadable(self) -> Mapping[str, str]:
+        """See `Placement.unreadable`."""
+        owned = self.membership.owned
+        return {
+            tenant: why
+            for tenant, why in self.roster.unreadable().items()
+            if is_guid(tenant) and shard_of(tenant, self._settings.shards) in owned
+        }
+
     def not_ready(self) -> list[str]:
-        """Return, in words, what keeps shards from committing."""
+        """Return, in words, what keeps this replica from doing its part; to own no shard is well."""
+        if self.membership.trouble:
+            return [self.membership.trouble]
         return [
-            f"shard {shard.number}: {shard.trouble}"
-            for shard in self._shards.values()
-            if shard.trouble
+            f"shard {number}: {self._shards[number].trouble}"
+            for number in self._running
+            if self._shards[number].trouble
         ]
 
-    def _shard(self, feed: FeedKey) -> Shard:
-        number = shard_of(feed.tenant, self._settings.shards)
-        if number not in self._shards:
+    def _tell(self) -> None:
+        self._changed.set()
+
+    def _place(self) -> None:
+        """Start and end shards as the group has placed them."""
+        if self._closed:
+            return
+        owned = self.membership.owned
+        for number in self._running.keys() - owned:
+            self._release(number)
+        for number in owned - self._running.keys():
             self._start(number)
-        return self._shards[number]
+        self._changed.set()
+
+    def _shard(self, number: int) -> Shard:
+        """Return a shard's object; it outlives its being placed here, and serves only then."""
+        shard = self._shards.get(number)
+        if shard is None:
+            shard = self._shards[number] = Shard(
+                number=number,
+                settings=self._settings,
+                connection=self._connection,
+                names=self._topics.names,
+                claim=self.membership.claim,
+                is_removed=self._is_removed,
+                limits=self._fresh_limits,
+                replica=self._replica,
+                clock=self._clock,
+                rng=self._rng,
+                metrics=self._metrics,
+                log=self._log,
+                on_discard=self._keep_until_done,
+            )
+        return shard
 
     def _start(self, number: int) -> None:
-        shard = self._shards[number] = Shard(
-            number=number,
-            settings=self._settings,
-            connection=self._connection,
-            names=self._topics.names,
-            limits=self._fresh_limits,
-            replica=self._replica,
-            clock=self._clock,
-            rng=self._rng,
-            metrics=self._metrics,
-            log=self._log,
-            on_discard=self._keep_until_done,
-        )
-        task = asyncio.get_running_loop().create_task(self._guard(shard), name=f"shard {number}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        guard = self._guard(self._shard(number), self._ending.get(number))
+        task = asyncio.get_running_loop().create_task(guard, name=f"shard {number}")
+        self._running[number] = task
+        task.add_done_callback(lambda ended: self._ended(number, ended))
 
-    async def _guard(self, shard: Shard) -> None:
-        """Run a shard again if Kafka's client raised a cancellation that nobody asked for."""
+    def _release(self, number: int) -> None:
+        task = self._running.pop(number)
+        ending = asyncio.get_running_loop().create_task(
+            self._end(self._shards[number], task), name=f"end of shard {number}"
+        )
+        self._ending[number] = ending
+        ending.add_done_callback(lambda _: self._forget_ending(number, ending))
+
+    def _forget_ending(self, number: int, ending: asyncio.Task[None]) -> None:
+        if self._ending.get(number) is ending:
+            del self._ending[number]
+
+    async def _end(self, shard: Shard, task: asyncio.Task[None]) -> None:
+        await shard.close()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def _ended(self, number: int, task: asyncio.Task[None]) -> None:
+        """Start a shard again that ended though it is placed here; its claim says whether it may."""
+        if self._running.get(number) is task and not task.cancelled():
+            del self._running[number]
+            if not self._shards[number].is_given_up:
+                self._place()
+
+    async def _guard(self, shard: Shard, former: asyncio.Task[None] | None) -> None:
+        """Run a shard, again if Kafka's client raised a cancellation that nobody asked for."""
+        if former is not None:
+            await asyncio.wait({former})
         while True:
             try:
                 await shard.run()
@@ -168,6 +271,10 @@ class KafkaCommitLog:
                 await self._clock.sleep(_RETRY_SECONDS)
             else:
                 return
+
+    def _is_removed(self, tenant: str) -> bool:
+        registration = self.roster.get(tenant)
+        return registration is not None and registration.standing is Standing.REMOVED
 
     def _keep_until_done(self, task: asyncio.Task[None]) -> None:
         self._discarding.add(task)
@@ -193,5 +300,3 @@ class KafkaCommitLog:
                 f"topic {partition.topic} belongs to the installation of application {installation}; "
                 "choose another kafka.prefix for this one"
             )
-        # Its take-over record is the mark, whether or not it has tenants.
-        self._start(_MARKED_SHARD)

@@ -61,7 +61,12 @@ class ShardProducer:
             await self._producer.start()
 
     async def transact(
-        self, batches: Sequence[Batch], *, now: float, one_by_one: bool = False
+        self,
+        batches: Sequence[Batch],
+        *,
+        now: float,
+        reports: Mapping[bytes, bytes | None] | None = None,
+        one_by_one: bool = False,
     ) -> int:
         """Commit all batches in one transaction; return the number of records.
 
@@ -71,13 +76,14 @@ class ShardProducer:
         Args:
             batches: what to commit.
             now: Unix seconds, the records' timestamp.
+            reports: records for the status topic, by tenant.
             one_by_one: give each record a batch of its own, so that a refusal names it.
 
         Raises:
             Refusal: the broker refuses records for what they are.
             Exception: aiokafka's; the producer is to be thrown away.
         """
-        parcels = self._pack(batches, round(now * 1000), one_by_one=one_by_one)
+        parcels = self._pack(batches, reports or {}, round(now * 1000), one_by_one=one_by_one)
         async with asyncio.timeout(self._timeout):
             await self._producer.begin_transaction()
             sent = await asyncio.gather(
@@ -123,7 +129,12 @@ class ShardProducer:
         raise refusal
 
     def _pack(
-        self, batches: Sequence[Batch], timestamp: int, *, one_by_one: bool
+        self,
+        batches: Sequence[Batch],
+        reports: Mapping[bytes, bytes | None],
+        timestamp: int,
+        *,
+        one_by_one: bool,
     ) -> Mapping[tuple[str, int], _Parcel]:
         names, limits, crc = self._names, self._limits, zlib.crc32
         rows: dict[tuple[str, int], list[_Row]] = {}
@@ -138,6 +149,10 @@ class ShardProducer:
                 rows.setdefault(place, []).append(row)
             here = rows.setdefault((names.checkpoints, self._shard), [])
             here.extend((key, value, [], (-1, -1)) for key, value in batch.checkpoint.items())
+        if reports:
+            rows[names.status, self._shard] = [
+                (tenant, value, [], (-1, -1)) for tenant, value in reports.items()
+            ]
         parcels: dict[tuple[str, int], _Parcel] = {}
         for place, some in rows.items():
             parcel = parcels[place] = _Parcel()

@@ -17,20 +17,23 @@ _POLL_MS = 500
 
 @dataclass(slots=True)
 class Readback:
-    """A shard's checkpoint records by feed (`tenant/feed`), and who took it over last."""
+    """A shard's checkpoint records by feed (`tenant/feed`), and who took it over last, and before."""
 
     feeds: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     owner: dict[str, Any] | None = None
+    former: dict[str, Any] | None = None
 
     def take(self, key: bytes, value: bytes | None) -> None:
         """Take one record; a later one of the same key replaces it, None removes it."""
         if key == OWNER:
-            self.owner = _owner(value)
+            self.former, self.owner = self.owner, _owner(value)
             return
         feed = "/".join(key.decode(errors="replace").split("/", 2)[:2])
         records = self.feeds.setdefault(feed, {})
         if value is None:
             records.pop(key, None)
+            if not records:
+                del self.feeds[feed]
         else:
             records[key] = value
 

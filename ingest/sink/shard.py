@@ -1,8 +1,10 @@
 """One shard: takes over, restores, commits; after any failure it goes back to its checkpoint.
 
-The order on taking over is the law: initialise the transactional id (which fences the former owner and
-ends what it left open), write a record of our own, read the partition up to that very record, and only
-then serve. Each time round is an *epoch*; a batch that was decided on an older one is refused.
+The order on taking over is the law: claim, initialise the transactional id (which fences the former owner
+and ends what it left open), claim again, write a record of our own, read the partition up to that very
+record, and only then serve. Each time round is an *epoch*; a batch that was decided on an older one is
+refused. Fencing alone keeps the promises; the claims keep a replica that has lost its shards, and does not
+know it yet, from fencing their rightful owner.
 """
 
 import asyncio
@@ -16,22 +18,33 @@ from dataclasses import dataclass, field
 import structlog
 from aiokafka import TopicPartition
 
-from ingest.errors import IngestError, RecordsRejected, Recovery, Rewound, SinkError, Superseded
+from ingest.errors import IngestError, NotOwner, RecordsRejected, Recovery, Rewound, SinkError
 from ingest.model.tenant import Feed, FeedKey
 from ingest.pipeline.ports import Batch, Clock, Restored
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
 from ingest.sink.producer import Refusal, ShardProducer
 from ingest.sink.refusals import TROUBLE, is_fenced, translate
-from ingest.sink.restore import OWNER, read_back
+from ingest.sink.restore import OWNER, Readback, read_back
 from ingest.sink.topics import TopicLimits, TopicNames
 from ingest.telemetry.metrics import SinkMetrics
 
 _BACKOFF_SECONDS = 0.1
-_BACKOFF_CAP_SECONDS = 15.0
+_BACKOFF_CAP_SECONDS = 3.0
 _RESTORE_SECONDS = 60.0
+_RELEASE_SECONDS = 3.0
+_RESTED_SECONDS = 60.0
+_REPORT_SECONDS = 20.0
+"""How long a status that is not urgent waits for a transaction to ride along with."""
+_CONTESTED_FENCES = 6
+_CONTESTED_SPAN_SECONDS = 60.0
+_CONTESTED_PAUSE_SECONDS = 30.0
+"""Fenced so often while the coordinator says that the shard is ours, it is left alone for a while."""
 _RECORDS_PER_PRODUCER = 2**30
 """A producer is renewed long before its 31-bit sequence numbers run out."""
+
+
+_NOBODY = FeedKey("", Feed.MDE_ALERTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,6 @@ class Replica:
 
     name: str
     instance: str
-    started: float
     installation: str
 
 
@@ -57,10 +69,12 @@ class _Pending:
 
 
 class Shard:
-    """Owns one partition of the checkpoints topic and the transactional id that names it.
+    """One partition of the checkpoints topic and the transactional id that names it, while they are ours.
 
     Args:
         number: the partition.
+        claim: returns once the group confirms that a shard is ours, or raises `NotOwner`.
+        is_removed: tells whether a tenant was removed, and its checkpoint is to be forgotten.
         limits: asks for the topics' present limits; an operator may change them.
         on_discard: is given the task that ends a producer which was thrown away.
     """
@@ -72,6 +86,8 @@ class Shard:
         settings: Kafka,
         connection: Connection,
         names: TopicNames,
+        claim: Callable[[int], Awaitable[None]],
+        is_removed: Callable[[str], bool],
         limits: Callable[[], Awaitable[TopicLimits]],
         replica: Replica,
         clock: Clock,
@@ -85,6 +101,8 @@ class Shard:
         self._settings = settings
         self._connection = connection
         self._names = names
+        self._claim = claim
+        self._is_removed = is_removed
         self._limits = limits
         self._replica = replica
         self._clock = clock
@@ -100,9 +118,18 @@ class Shard:
         self._queue: deque[_Pending] = deque()
         self._wake = asyncio.Event()
         self._alone: set[FeedKey] = set()
+        self._reports: dict[bytes, bytes | None] = {}
+        self._rested = False
+        self._taken_at = 0.0
+        self._fenced_at: deque[float] = deque(maxlen=_CONTESTED_FENCES)
         self._closing = False
         self._busy = False
         self._fatal: IngestError | None = None
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it ended by an error that stops the process."""
+        return self._fatal is not None
 
     async def restore(self, feed: FeedKey) -> Restored:
         """See `CommitLog.restore`."""
@@ -113,7 +140,9 @@ class Shard:
             name = str(feed)
             if name not in self._handed:
                 self._handed.add(name)
-                return Restored(self._epoch, self._feeds.pop(name, {}))
+                held = self._clock.monotonic() - self._taken_at
+                rested = self._rested or held >= _RESTED_SECONDS
+                return Restored(self._epoch, self._feeds.pop(name, {}), rested=rested)
             # What was handed out is not kept twice: whoever asks again has it read again.
             self._rewind = True
             self._wake.set()
@@ -130,17 +159,31 @@ class Shard:
         self._wake.set()
         await pending.done
 
+    def report(self, tenant: bytes, status: bytes | None, *, soon: bool) -> None:
+        """See `CommitLog.report`; it rides along with the next transaction, and is lost with it."""
+        if not self._ready.is_set() or self._closing:
+            return
+        if soon:
+            self._wake.set()
+        elif not self._reports:
+            asyncio.get_running_loop().call_later(_REPORT_SECONDS, self._wake.set)
+        self._reports[tenant] = status
+
     async def run(self) -> None:
-        """Serve for ever; returns only after an error that stops the process."""
+        """Serve for as long as the shard is ours; an error that stops the process ends it too."""
         failures = 0
+        self._closing = False
         while True:
             producer: ShardProducer | None = None
             began = self._clock.monotonic()
+            pause = 0.0
             try:
                 producer = await self._take_over()
                 began = self._clock.monotonic()
                 await self._serve(producer)
                 failures = 0
+            except NotOwner:
+                return
             except Rewound as error:
                 # Records were refused: no trouble of the brokers, so there is nothing to wait out.
                 failures = 0
@@ -151,28 +194,28 @@ class Shard:
                     return
                 self._say(error)
             except TROUBLE as error:
-                superseded = await self._superseded(error)
-                if superseded is not None:
-                    self._give_up(superseded)
-                    return
                 self._say(translate(error, "write to", self._names.checkpoints))
+                if is_fenced(error):
+                    pause = await self._pause_if_contested()
             finally:
                 if self._fatal is None:
                     self._back_to_checkpoint()
                 if producer is not None:
                     self._on_discard(producer.discard())
             failures = 1 if self._clock.monotonic() - began > _BACKOFF_CAP_SECONDS else failures + 1
-            pause = min(_BACKOFF_CAP_SECONDS, _BACKOFF_SECONDS * 2.0**failures)
+            pause = pause or min(_BACKOFF_CAP_SECONDS, _BACKOFF_SECONDS * 2.0**failures)
             await self._clock.sleep(pause * (0.5 + 0.5 * self._rng.random()))
 
     async def close(self) -> None:
-        """Take nothing more and return when the running transaction has ended."""
+        """Take nothing more and return when the running transaction has ended, or soon after."""
         self._closing = True
         self._wake.set()
-        while self._queue or self._busy:
+        end = self._clock.monotonic() + _RELEASE_SECONDS
+        while (self._queue or self._busy) and self._clock.monotonic() < end:
             await self._clock.sleep(0.02)
 
     async def _take_over(self) -> ShardProducer:
+        await self._claim(self.number)
         limits = await self._limits()
         size = min(512 * 1024, limits.alert_bytes, limits.quarantine_bytes)
         identity = self._names.transactional_id(self.number)
@@ -185,15 +228,18 @@ class Shard:
         )
         try:
             await producer.start()
+            await self._claim(self.number)
             nonce = uuid.uuid4().hex
-            await producer.transact([self._claim(nonce)], now=self._clock.unix())
+            await producer.transact([self._take_over_record(nonce)], now=self._clock.unix())
             partition = TopicPartition(self._names.checkpoints, self.number)
             found = await read_back(
                 self._connection, partition, nonce=nonce, seconds=_RESTORE_SECONDS
             )
+            await self._forget_the_removed(producer, found)
         except BaseException:
             self._on_discard(producer.discard())
             raise
+        self._rested, self._taken_at = self._is_rested(found), self._clock.monotonic()
         self._feeds, self._handed = found.feeds, set()
         self._rewind = False
         self._epoch += 1
@@ -203,24 +249,43 @@ class Shard:
         self._log.debug("shard_ready", epoch=self._epoch, feeds=len(self._feeds))
         return producer
 
-    def _claim(self, nonce: str) -> Batch:
+    def _take_over_record(self, nonce: str) -> Batch:
         owner = {
             "v": 1,
             "replica": self._replica.name,
             "instance": self._replica.instance,
-            "started": self._replica.started,
+            "at": self._clock.unix(),
+            "group": self._names.group,
             "installation": self._replica.installation,
             "nonce": nonce,
         }
-        nobody = FeedKey("", Feed.MDE_ALERTS)
-        return Batch(nobody, self._epoch, (), {OWNER: json.dumps(owner).encode()})
+        return Batch(_NOBODY, self._epoch, (), {OWNER: json.dumps(owner).encode()})
+
+    def _is_rested(self, found: Readback) -> bool:
+        """Tell whether nobody took the shard over within the last minute, us included.
+
+        Then a few calls can be granted at once: even if every take-over does so, the budgets hold.
+        """
+        if found.former is None:
+            return not found.feeds
+        at = found.former.get("at")
+        return isinstance(at, float) and self._clock.unix() - at >= _RESTED_SECONDS
+
+    async def _forget_the_removed(self, producer: ShardProducer, found: Readback) -> None:
+        """Delete what is left of removed tenants: a re-added one starts anew."""
+        gone = [feed for feed in found.feeds if self._is_removed(feed.partition("/")[0])]
+        if gone:
+            keys = dict.fromkeys((key for feed in gone for key in found.feeds[feed]), None)
+            await producer.transact([Batch(_NOBODY, self._epoch, (), keys)], now=self._clock.unix())
+        for feed in gone:
+            del found.feeds[feed]
 
     async def _serve(self, producer: ShardProducer) -> None:
         records = 0
         while not self._rewind and records < _RECORDS_PER_PRODUCER:
             await self._wake.wait()
             group = self._next_group()
-            if not group:
+            if not group and not self._reports:
                 self._wake.clear()
                 if self._queue:
                     self._wake.set()
@@ -246,11 +311,17 @@ class Shard:
 
     async def _commit_group(self, producer: ShardProducer, group: list[_Pending]) -> int:
         began = self._clock.monotonic()
-        alone = group[0].batch.feed in self._alone
+        alone = bool(group) and group[0].batch.feed in self._alone
+        reports: dict[bytes, bytes | None] = {}
+        if not alone:
+            reports, self._reports = self._reports, {}
         self._busy = True
         try:
             records = await producer.transact(
-                [pending.batch for pending in group], now=self._clock.unix(), one_by_one=alone
+                [pending.batch for pending in group],
+                reports=reports,
+                now=self._clock.unix(),
+                one_by_one=alone,
             )
         except Refusal as refusal:
             self._metrics.aborted()
@@ -294,6 +365,7 @@ class Shard:
             self._metrics.shard_lost()
         self._ready.clear()
         self._feeds.clear()
+        self._reports.clear()
         self._fail(list(self._queue))
         self._queue.clear()
 
@@ -308,23 +380,28 @@ class Shard:
         self.trouble = str(error)
         self._ready.set()
 
-    async def _superseded(self, error: BaseException) -> Superseded | None:
-        """Find out who fenced us: a later daemon wins, our own timed-out transaction does not."""
-        if not is_fenced(error):
-            return None
+    async def _pause_if_contested(self) -> float:
+        """Return how long to leave the shard alone: somebody outside the group may want it too.
+
+        A fence now and then is a zombie's, or our own transaction's that timed out. Many, while the
+        coordinator says that the shard is ours, come from an installation with the same topics.
+        """
+        now = self._clock.monotonic()
+        self._fenced_at.append(now)
+        often = len(self._fenced_at) == _CONTESTED_FENCES
+        if not often or now - self._fenced_at[0] > _CONTESTED_SPAN_SECONDS:
+            return 0.0
         partition = TopicPartition(self._names.checkpoints, self.number)
         try:
             found = await read_back(
                 self._connection, partition, nonce=None, seconds=_RESTORE_SECONDS
             )
         except TROUBLE:
-            # Then it is found out at the next fence.
-            return None
+            return 0.0
         owner = found.owner or {}
-        later = (float(owner.get("started", 0.0)), str(owner.get("instance")))
-        if later > (self._replica.started, self._replica.instance):
-            return Superseded(
-                f"shard {self.number} was taken over by {owner.get('replica')}, which started later "
-                f"on the same kafka.prefix; stop one of the two, or give it another prefix"
-            )
-        return None
+        self.trouble = (
+            f"shard {self.number} is taken over again and again by {owner.get('replica')} of group "
+            f"{owner.get('group')}, though ours is {self._names.group}; stop one of the two"
+        )
+        self._log.error("shard_contested", error=self.trouble)
+        return _CONTESTED_PAUSE_SECONDS

@@ -30,9 +30,26 @@ class TopicNames:
     checkpoints: str = field(init=False)
     """Watermarks and memory; its partitions are the shards."""
 
+    tenants: str = field(init=False)
+    """Who is registered; the replicas are one consumer group over its partitions."""
+
+    status: str = field(init=False)
+    """How each tenant is doing, renewed by whoever owns its shard."""
+
     def __post_init__(self) -> None:
-        for name in ("alerts", "quarantine", "checkpoints"):
+        for name in ("alerts", "quarantine", "checkpoints", "tenants"):
             object.__setattr__(self, name, f"{self.prefix}.{name}")
+        object.__setattr__(self, "status", f"{self.prefix}.tenant-status")
+
+    @property
+    def group(self) -> str:
+        """The consumer group of the replicas."""
+        return f"{self.prefix}.replicas"
+
+    @property
+    def by_shard(self) -> tuple[str, str, str]:
+        """The topics that have one partition for each shard."""
+        return (self.tenants, self.checkpoints, self.status)
 
     def transactional_id(self, shard: int) -> str:
         """Return the id that names the state, not the process: whoever initialises it owns it."""
@@ -103,7 +120,7 @@ class Topics:
         wanted = [
             (self.names.alerts, settings.alert_partitions, kept),
             (self.names.quarantine, 1, kept),
-            (self.names.checkpoints, settings.shards, state),
+            *((name, settings.shards, state) for name in self.names.by_shard),
         ]
         absent = [
             NewTopic(
@@ -128,7 +145,7 @@ class Topics:
             self._log.info("topic_created", topic=name)
 
     async def _check(self, admin: AIOKafkaAdminClient) -> TopicLimits:
-        names = [self.names.alerts, self.names.quarantine, self.names.checkpoints]
+        names = [self.names.alerts, self.names.quarantine, *self.names.by_shard]
         # Listed first: to describe an absent topic makes it, where brokers are set to do so.
         present = set(await admin.list_topics())
         missing = [name for name in names if name not in present]
@@ -145,18 +162,17 @@ class Topics:
             raise TopicMismatch(
                 f"topics are missing: {', '.join(missing)}; make them, or set kafka.create_topics: true"
             )
-        shards = partitions[self.names.checkpoints]
-        if shards != self._settings.shards:
-            raise TopicMismatch(
-                f"topic {self.names.checkpoints}: has {shards} partitions, kafka.shards is "
-                f"{self._settings.shards}; the number is fixed for ever: set kafka.shards: {shards}"
-            )
+        for name in self.names.by_shard:
+            if partitions[name] != self._settings.shards:
+                # A tenant in two shards would be read twice.
+                raise TopicMismatch(
+                    f"topic {name}: has {partitions[name]} partitions, kafka.shards is "
+                    f"{self._settings.shards}; set kafka.shards: {partitions[name]}, or see "
+                    "`defender-ingest reshard` to change the number of shards"
+                )
         configs = await self._configs(admin, names)
-        for name, policy in (
-            (self.names.alerts, "delete"),
-            (self.names.quarantine, "delete"),
-            (self.names.checkpoints, "compact"),
-        ):
+        for name in names:
+            policy = "compact" if name in self.names.by_shard else "delete"
             found = configs[name].get("cleanup.policy", policy)
             if found != policy:
                 raise TopicMismatch(

@@ -119,6 +119,7 @@ CATALOGUE: dict[str, Described] = {
         "histogram", "Duration of a transaction, begin to committed.", buckets=_SECONDS
     ),
     "records_committed_total": Described("counter", "Records in committed transactions."),
+    "shards_placed": Described("gauge", "Shards that the consumer group has placed here."),
     "shards_ready": Described("gauge", "Shards whose producer is initialised and state restored."),
     "shard_restarts_total": Described("counter", "Shards that went back to their checkpoint."),
     "tasks_restarted_total": Described(
@@ -126,7 +127,10 @@ CATALOGUE: dict[str, Described] = {
     ),
     "build_info": Described("gauge", "Always 1; the version is a label.", {"version": ()}),
     "tenants": Described("gauge", "Tenants by state.", {"state": _STATES}),
-    "tenants_registered": Described("gauge", "Tenants that this process should read."),
+    "tenants_registered": Described(
+        "gauge",
+        "Tenants registered in the shards that are placed here; should equal the sum of `tenants`.",
+    ),
     "freshness_tenants": Described(
         "gauge",
         "Tenants whose last complete reading is at most that many seconds old.",
@@ -293,6 +297,7 @@ class SinkMetrics:
         self._aborted = transactions.labels("aborted")
         self._seconds = _histogram(registry, "commit_seconds")
         self._records = _counter(registry, "records_committed_total")
+        self._placed = _gauge(registry, "shards_placed")
         self._ready = _gauge(registry, "shards_ready")
         self._restarts = _counter(registry, "shard_restarts_total")
 
@@ -305,6 +310,10 @@ class SinkMetrics:
     def aborted(self) -> None:
         """Count a transaction that is not."""
         self._aborted.inc()
+
+    def placed(self, shards: int) -> None:
+        """Say how many shards the group has placed here."""
+        self._placed.set(shards)
 
     def shard_ready(self) -> None:
         """Count a shard in."""
@@ -333,6 +342,7 @@ class FleetCollector(Collector):
 
     Args:
         snapshot: how every feed is doing.
+        registered: how many tenants are registered here, whatever became of them.
         unix: Unix seconds.
         per_tenant: whether tenants that are not healthy get series of their own.
     """
@@ -340,11 +350,13 @@ class FleetCollector(Collector):
     def __init__(
         self,
         snapshot: Callable[[], Iterable[FeedStatus]],
+        registered: Callable[[], int],
         unix: Callable[[], float],
         *,
         per_tenant: bool,
     ) -> None:
         self._snapshot = snapshot
+        self._registered = registered
         self._unix = unix
         self._per_tenant = per_tenant
 
@@ -371,7 +383,7 @@ class FleetCollector(Collector):
         for state, count in states.items():
             by_state.add_metric((str(state),), count)
         yield by_state
-        yield _family("tenants_registered", len(statuses))
+        yield _family("tenants_registered", self._registered())
         yield _ages("freshness_tenants", fresh)
         yield _ages("reconciled_tenants", reconciled)
         yield _family("freshness_max_seconds", oldest)

@@ -18,6 +18,7 @@ class MemoryCommitLog:
         self.checkpoints: dict[bytes, bytes] = {}
         self.failures: deque[str] = deque()
         self.commits = 0
+        self.statuses: dict[str, bytes | None] = {}
         self._epochs: dict[str, int] = {}
         self._max = max_record_bytes
 
@@ -53,6 +54,9 @@ class MemoryCommitLog:
         if failure == "after":
             self._epochs[feed] += 1
             raise Rewound("everything was committed")
+
+    def report(self, tenant: str, status: bytes | None, *, soon: bool) -> None:
+        self.statuses[tenant] = status
 
     def max_record_bytes(self, topic: Topic) -> int:
         return self._max

@@ -199,10 +199,14 @@ class VendorSource:
         self.vendor = vendor
         self.trouble = trouble
         self.asks: list[Ask] = []
+        self.begun: list[bool] = []
         self.overlapping = 0
         self._pace = pace
         self._largest = largest
         self._open = 0
+
+    def begin(self, tenant: Tenant, *, rested: bool) -> None:
+        self.begun.append(rested)
 
     @asynccontextmanager
     async def fetch(self, tenant: Tenant, ask: Ask) -> AsyncIterator[Page]:

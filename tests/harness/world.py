@@ -34,6 +34,7 @@ from ingest.source.client import DefenderSource
 from ingest.telemetry.metrics import PipelineMetrics, RuntimeMetrics, SourceMetrics
 from tests.fakes.clock import LoopClock
 from tests.fakes.commit_log import MemoryCommitLog
+from tests.fakes.placement import FixedPlacement
 from tests.harness.cloud_transport import CloudTokens, CloudTransport
 
 EPOCH = 1_700_000_000.0
@@ -124,7 +125,10 @@ class World:
         metrics = PipelineMetrics(registry)
         runtime = RuntimeMetrics(CollectorRegistry())
 
-        def worker(tenant: Tenant) -> Worker:
+        def encoder(tenant: Tenant) -> CloudEvents:
+            return CloudEvents(tenant=tenant, feed=FeedKey(tenant.id))
+
+        def worker(tenant: Tenant, starting: int) -> Worker:
             feed = FeedKey(tenant.id)
             poller = Poller(
                 tenant=tenant,
@@ -134,7 +138,7 @@ class World:
                 batch_bytes=8 * 1024 * 1024,
                 source=source,
                 log=self.log,
-                encoder=CloudEvents(tenant=tenant, feed=feed),
+                encoder=encoder(tenant),
                 clock=self.clock,
                 metrics=metrics,
                 events=SILENT,
@@ -144,7 +148,7 @@ class World:
                 feed=feed,
                 poller=poller,
                 schedule=self._schedule,
-                fleet=len(self.tenants),
+                starting=starting,
                 clock=self.clock,
                 rng=rng,
                 metrics=metrics,
@@ -154,8 +158,18 @@ class World:
         async with Supervisor(
             clock=self.clock, rng=rng, metrics=runtime, events=SILENT
         ) as supervisor:
-            self.fleet = Fleet(workers=map(worker, self.tenants), clock=self.clock, events=SILENT)
+            self.placement = FixedPlacement(self.tenants)
+            self.fleet = Fleet(
+                placement=self.placement,
+                log=self.log,
+                make=worker,
+                encoder=encoder,
+                replica="here",
+                clock=self.clock,
+                events=SILENT,
+            )
             self.fleet.start(supervisor.spawn)
+            await self.until(lambda: len(self.fleet.snapshot()) == len(self.tenants), seconds=1)
             yield self
         for restarted in runtime._restarts.collect()[0].samples:
             assert restarted.name.endswith("_created") or restarted.value == 0.0
@@ -178,6 +192,7 @@ class World:
 
     async def until(self, holds: Callable[[], bool], *, seconds: float) -> None:
         for _ in range(int(seconds)):
+            await asyncio.sleep(0)
             if holds():
                 return
             await self.run(1)

@@ -17,9 +17,9 @@ from ingest.errors import (
     QueryRefused,
     SinkForbidden,
     SourceUnavailable,
-    Superseded,
     TenantRejected,
     Throttled,
+    TopicMismatch,
 )
 from ingest.model.status import State
 from ingest.model.tenant import FeedKey, Tenant
@@ -81,7 +81,7 @@ def worker_of(readings):
         feed=FeedKey(TENANT.id),
         poller=readings,
         schedule=Schedule(interval=INTERVAL, reconcile_interval=RECONCILE, parked_probe=PROBE),
-        fleet=1,
+        starting=1,
         clock=readings.clock,
         rng=random.Random(1),
         metrics=PipelineMetrics(CollectorRegistry()),
@@ -267,8 +267,8 @@ async def test_a_state_keeps_its_since_while_it_lasts_and_not_longer():
 
 
 async def test_an_error_that_asks_to_stop_the_process_ends_the_worker():
-    worker, _ = make(Superseded("a later daemon"))
-    with pytest.raises(Superseded):
+    worker, _ = make(TopicMismatch("another installation"))
+    with pytest.raises(TopicMismatch):
         await worker.run()
 
 

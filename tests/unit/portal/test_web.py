@@ -138,6 +138,7 @@ async def test_states_are_counted_also_those_that_nobody_is_in(ask, stand, make_
         "throttled": 1,
         "failing": 0,
         "parked": 0,
+        "paused": 0,
     }
 
 

@@ -40,7 +40,7 @@ def test_an_unknown_key_is_told_with_its_path_and_the_key_probably_meant(desk, c
     assert desk.problems(changes) == [problem]
 
 
-@pytest.mark.parametrize("path", ["entra", "kafka", "tenants"])
+@pytest.mark.parametrize("path", ["entra", "kafka"])
 def test_a_section_that_is_needed_and_absent_is_told(desk, path):
     assert desk.problems({path: None}) == [f"FILE: {path}: is needed and not there; add it"]
 
@@ -198,7 +198,7 @@ def test_an_api_host_with_anything_but_a_host_is_told(desk, url):
     )
 
 
-@pytest.mark.parametrize("tenants", [[], {}, "contoso", ["contoso"]])
+@pytest.mark.parametrize("tenants", [{}, "contoso", ["contoso"]])
 def test_tenants_that_are_no_list_of_tenants_are_told(desk, tenants):
     (problem,) = desk.problems({"tenants": tenants})
     assert problem.startswith(("FILE: tenants: ", "FILE: tenants[0]: "))
@@ -221,3 +221,7 @@ def test_an_authority_file_that_cannot_be_read_is_told(desk, name, words):
     (problem,) = desk.problems({"ca_file": str(desk.folder / name)})
     assert problem.startswith("FILE: ca_file: ")
     assert words in problem
+
+
+def test_a_configuration_without_tenants_is_one_since_the_topic_has_them(desk):
+    assert desk.load({"tenants": None}).tenants == []

@@ -176,7 +176,9 @@ def every_class(registry) -> None:
 
 def fleet(statuses, *, per_tenant: bool = True, registry=None) -> CollectorRegistry:
     registry = registry or CollectorRegistry()
-    registry.register(FleetCollector(lambda: statuses, lambda: NOW, per_tenant=per_tenant))
+    registry.register(
+        FleetCollector(lambda: statuses, lambda: len(statuses), lambda: NOW, per_tenant=per_tenant)
+    )
     return registry
 
 

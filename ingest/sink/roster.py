@@ -1,0 +1,163 @@
+"""Every registered tenant, as the tenants topic has it: read whole, then followed live.
+
+Every replica knows all of them, so that a shard that moves here needs no reading and anybody can be
+asked about any tenant. It belongs to no group: who reads which tenant is another matter.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Self
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from ingest.errors import RegistrationUnreadable
+from ingest.model.roster import Registration, decode_registration
+from ingest.model.tenant import shard_of
+from ingest.pipeline.ports import Clock
+from ingest.sink.connection import Connection, close
+from ingest.sink.refusals import TROUBLE, translate
+
+_POLL_MS = 500
+_START_SECONDS = 30.0
+_RETRY_SECONDS = 1.0
+
+
+class Roster:
+    """Follows the tenants topic while its context is entered; entering waits for its present end.
+
+    Args:
+        topic: the tenants topic.
+        shards: its partitions.
+        tell: called after something changed, with the shards that it concerns.
+    """
+
+    def __init__(
+        self,
+        *,
+        connection: Connection,
+        topic: str,
+        shards: int,
+        clock: Clock,
+        rng: random.Random,
+        log: structlog.stdlib.BoundLogger,
+        tell: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._connection = connection
+        self._partitions = [TopicPartition(topic, number) for number in range(shards)]
+        self._clock = clock
+        self._rng = rng
+        self._log = log
+        self._tell = tell
+        self._by_shard: list[dict[str, Registration]] = [{} for _ in range(shards)]
+        self._unreadable: dict[str, str] = {}
+        self._read_whole = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Read every record that is there now."""
+        self._task = asyncio.get_running_loop().create_task(self._follow(), name="tenants topic")
+        try:
+            await self._read_whole.wait()
+        except BaseException:
+            self._task.cancel()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop following."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def of(self, shards: Iterable[int]) -> dict[str, Registration]:
+        """Return the registrations of some shards by tenant, the removed ones too."""
+        return {tenant: one for number in shards for tenant, one in self._by_shard[number].items()}
+
+    def get(self, tenant: str) -> Registration | None:
+        """Return a tenant's registration."""
+        return self._by_shard[shard_of(tenant, len(self._by_shard))].get(tenant)
+
+    def everybody(self) -> dict[str, Registration]:
+        """Return all registrations by tenant, the removed ones too."""
+        return self.of(range(len(self._by_shard)))
+
+    def unreadable(self) -> Mapping[str, str]:
+        """Return the tenants whose record cannot be read, each with why."""
+        return self._unreadable
+
+    async def _follow(self) -> None:
+        """Follow for ever; whatever goes wrong, a new consumer reads it all again."""
+        said = ""
+        while True:
+            consumer = self._connection.consumer()
+            try:
+                async with asyncio.timeout(_START_SECONDS):
+                    await consumer.start()
+                await self._read(consumer)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+            except TROUBLE as error:
+                trouble = str(translate(error, "read", self._partitions[0].topic))
+                if trouble != said:
+                    self._log.warning("tenants_topic_unavailable", error=trouble)
+                    said = trouble
+            except Exception:
+                # A defect must not leave this replica deaf to changes for good.
+                self._log.exception("tenants_topic_failed")
+            finally:
+                await close(consumer)
+            await self._clock.sleep(_RETRY_SECONDS * (0.5 + self._rng.random()))
+
+    async def _read(self, consumer: AIOKafkaConsumer) -> None:
+        consumer.assign(self._partitions)
+        async with asyncio.timeout(_START_SECONDS):
+            await consumer.seek_to_beginning(*self._partitions)
+            ends = await consumer.end_offsets(self._partitions)
+        while True:
+            polled = await consumer.getmany(timeout_ms=_POLL_MS)
+            changed = False
+            for partition, records in polled.items():
+                for record in records:
+                    changed |= self._take(partition.partition, record.key, record.value)
+            if ends:
+                behind = [at for at, end in ends.items() if await consumer.position(at) < end]
+                if behind:
+                    continue
+                ends = {}
+                self._read_whole.set()
+                changed = True
+            if changed:
+                self._tell()
+
+    def _take(self, shard: int, key: bytes | None, value: bytes | None) -> bool:
+        """Take one record; tell whether it says anything new."""
+        if key is None:
+            return False
+        tenant = key.decode(errors="replace")
+        known = self._by_shard[shard]
+        if value is None:
+            self._unreadable.pop(tenant, None)
+            return known.pop(tenant, None) is not None
+        try:
+            registration = decode_registration(key, value)
+        except RegistrationUnreadable as error:
+            if self._unreadable.get(tenant) == str(error):
+                return False
+            self._log.error("registration_unreadable", tenant=tenant[:64], error=str(error))
+            self._unreadable[tenant] = str(error)
+            known.pop(tenant, None)
+            return True
+        self._unreadable.pop(tenant, None)
+        before = known.get(tenant)
+        known[tenant] = registration
+        return before != registration
