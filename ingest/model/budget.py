@@ -3,6 +3,10 @@
 Law 6: calls per minute and per hour stay under the API's limits, over restarts too. A bucket of
 capacity `c` that refills by `r` a second lets through at most `c + r * span` calls in any span; it
 starts empty, so a restart can only lose calls, never win any.
+
+Empty, the first call would come seconds late after each take-over. So a take-over may grant a few, out of
+a bucket that is handed on from owner to owner: with those of long owners 248 in any hour at most and 13 in
+any minute, both within the fifth of the API's limits that is never spent otherwise.
 """
 
 from dataclasses import dataclass, field
@@ -10,10 +14,34 @@ from dataclasses import dataclass, field
 _BURST_SHARE = 0.25
 """The part of each limit that may be spent at once; the rest is the refill over the span."""
 
-_GRANT = 3.0
-_GRANT_PER_MINUTE, _GRANT_PER_HOUR = 1 / 25, 1 / 400
-"""What a rested budget may start with: a few calls, and no more than a share of each limit. Granted once
-in any minute at most, they stay within the fifth of the API's limits that is never spent otherwise."""
+_GRANTED_PER_MINUTE, _GRANTED_PER_HOUR = 1 / 25, 1 / 400
+"""The share of each limit that a budget may start with, whatever was granted."""
+
+_GRANTS, _GRANTS_PER_SECOND, _GRANT = 8.0, 3 / 60, 2.0
+"""What all take-overs of a shard together may grant each tenant: a bucket of its own, and what one may."""
+
+
+def grant(left: float, elapsed: float) -> tuple[float, float]:
+    """Return the calls that a take-over may grant each tenant, and what is left for the next one.
+
+    Args:
+        left: what the one before left.
+        elapsed: seconds since then, by two clocks that may differ.
+    """
+    level = min(_GRANTS, max(0.0, left) + max(0.0, elapsed) * _GRANTS_PER_SECOND)
+    # Whole calls: a part of one would be lost with its owner.
+    granted = float(min(_GRANT, level) // 1)
+    return granted, level - granted
+
+
+FIRST_GRANTS = _GRANTS
+"""What is left for the first take-over ever."""
+
+FULL_GRANT = _GRANT
+"""The most that one take-over may grant."""
+
+HELD_SECONDS = 120.0
+"""An owner for so long may grant a tenant that is new to it what a take-over may: a call a minute more."""
 
 
 @dataclass(slots=True)
@@ -34,17 +62,15 @@ class Budget:
     per_minute: int
     per_hour: int
     started: float
-    rested: bool = False
+    granted: float = 0.0
     _buckets: tuple[_Bucket, _Bucket] = field(init=False)
     _not_before: float = field(init=False)
     _grant: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._not_before = self.started
-        self._grant = 0.0
-        if self.rested:
-            shares = (self.per_minute * _GRANT_PER_MINUTE, self.per_hour * _GRANT_PER_HOUR)
-            self._grant = min(_GRANT, *shares)
+        shares = (self.per_minute * _GRANTED_PER_MINUTE, self.per_hour * _GRANTED_PER_HOUR)
+        self._grant = min(self.granted, *shares)
         self._buckets = (
             self._bucket(self.per_minute, 60.0),
             self._bucket(self.per_hour, 3600.0),
@@ -73,9 +99,9 @@ class Budget:
         """Make no call before `until` (a `Retry-After`); never shortens an earlier pause."""
         self._not_before = max(self._not_before, until)
 
-    def renewed(self, now: float, *, rested: bool) -> "Budget":
+    def renewed(self, now: float, *, granted: float) -> "Budget":
         """Return a budget that knows nothing of what others spent meanwhile, but still keeps a pause."""
-        anew = Budget(self.per_minute, self.per_hour, now, rested)
+        anew = Budget(self.per_minute, self.per_hour, now, granted)
         anew.pause(self._not_before)
         return anew
 

@@ -288,7 +288,7 @@ class Poller:
         restored = await self._log.restore(self._feed)
         self._epoch = restored.epoch
         if not self._has_begun:
-            self._source.begin(self._tenant, rested=restored.rested)
+            self._source.begin(self._tenant, tenure=restored.tenure, granted=restored.granted)
             self._has_begun = True
         if restored.records:
             self._state = FeedState.decode(self._feed, restored.records)

@@ -54,11 +54,11 @@ class Page:
 class Source(Protocol):
     """One vendor API for all tenants. Safe for use by many tasks; one call at a time per tenant."""
 
-    def begin(self, tenant: Tenant, *, rested: bool) -> None:
+    def begin(self, tenant: Tenant, *, tenure: int, granted: float) -> None:
         """Tell that this process reads the tenant from now on; others may have done so until now.
 
-        What they spent of its budget is not known, so it starts empty; with a few calls where nobody
-        can have begun within the last minute (`rested`). A pause that the API asked for is kept.
+        What they spent of its budget is not known, so in a new tenure it starts with what is granted. A
+        pause that the API asked for is kept.
         """
         ...
 
@@ -117,13 +117,14 @@ class Batch:
 class Restored:
     """A feed's checkpoint records as Kafka has them, and the epoch that they belong to.
 
-    `rested` says that nobody took the shard over within the last minute before this process did, so that
-    a few calls may be made before the budget has filled (law 6).
+    `tenure` numbers the shard's placements on this process; `granted` calls may be made in one before the
+    budget has filled (law 6).
     """
 
     epoch: int
     records: Mapping[bytes, bytes]
-    rested: bool = False
+    tenure: int = 0
+    granted: float = 0.0
 
 
 class Encoder(Protocol):

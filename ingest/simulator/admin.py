@@ -58,6 +58,11 @@ def _calls(cloud: "SimulatedCloud") -> Response:
     return json_answer(200, calls)
 
 
+def _call_times(cloud: "SimulatedCloud") -> Response:
+    times = {customer.id: customer.calls.times() for customer in cloud.customers.values()}
+    return json_answer(200, times)
+
+
 def _tenants(cloud: "SimulatedCloud") -> Response:
     tenants = [
         {"id": customer.id, "name": customer.name, "region": customer.region}
@@ -139,6 +144,7 @@ _READS: dict[str, Callable[["SimulatedCloud"], Response]] = {
     "outages": _outages,
     "faults": _faults,
     "calls": _calls,
+    "call-times": _call_times,
     "summary": _summary,
     "tenants": _tenants,
 }

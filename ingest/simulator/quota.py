@@ -11,23 +11,23 @@ class Sliding:
 
     seconds: float
     most: int = 0
-    _times: deque[float] = field(default_factory=deque)
+    times: deque[float] = field(default_factory=deque)
 
     def add(self, now: float) -> None:
         """Count one thing."""
-        self._times.append(now)
+        self.times.append(now)
         self.most = max(self.most, self.count(now))
 
     def count(self, now: float) -> int:
         """Return how many happened in the span that ends now."""
-        while self._times and self._times[0] <= now - self.seconds:
-            self._times.popleft()
-        return len(self._times)
+        while self.times and self.times[0] <= now - self.seconds:
+            self.times.popleft()
+        return len(self.times)
 
     def wait(self, now: float, limit: int) -> float:
         """Return the seconds until one more fits under the limit, 0 where it fits now."""
         excess = self.count(now) - limit + 1
-        return self._times[excess - 1] + self.seconds - now if excess > 0 else 0.0
+        return self.times[excess - 1] + self.seconds - now if excess > 0 else 0.0
 
 
 @dataclass(slots=True)
@@ -65,6 +65,10 @@ class CallMeter:
         self.total += 1
         self._minute.add(now)
         self._hour.add(now)
+
+    def times(self) -> list[float]:
+        """Return when the calls of the last hour were made."""
+        return list(self._hour.times)
 
     def summary(self) -> dict[str, object]:
         """Return the counts; `early` are calls made before a `Retry-After` had passed."""

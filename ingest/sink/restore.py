@@ -12,21 +12,27 @@ from ingest.sink.connection import Connection, close
 OWNER = b"_owner"
 """The key of the take-over record, one in each partition."""
 
+GRANTS = b"_grants"
+"""The key of what take-overs may still grant: `[calls, Unix seconds]`, one in each partition."""
+
 _POLL_MS = 500
 
 
 @dataclass(slots=True)
 class Readback:
-    """A shard's checkpoint records by feed (`tenant/feed`), and who took it over last, and before."""
+    """A shard's checkpoint records by feed (`tenant/feed`), who took it over last, what may be granted."""
 
     feeds: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     owner: dict[str, Any] | None = None
-    former: dict[str, Any] | None = None
+    grants: tuple[float, float] | None = None
 
     def take(self, key: bytes, value: bytes | None) -> None:
         """Take one record; a later one of the same key replaces it, None removes it."""
         if key == OWNER:
-            self.former, self.owner = self.owner, _owner(value)
+            self.owner = _owner(value)
+            return
+        if key == GRANTS:
+            self.grants = _grants(value)
             return
         feed = "/".join(key.decode(errors="replace").split("/", 2)[:2])
         records = self.feeds.setdefault(feed, {})
@@ -44,6 +50,14 @@ def _owner(value: bytes | None) -> dict[str, Any] | None:
     except ValueError:
         return None
     return owner if isinstance(owner, dict) else None
+
+
+def _grants(value: bytes | None) -> tuple[float, float] | None:
+    try:
+        left, at = json.loads(value or b"null")
+        return float(left), float(at)
+    except (ValueError, TypeError):
+        return None
 
 
 async def read_back(

@@ -19,13 +19,14 @@ import structlog
 from aiokafka import TopicPartition
 
 from ingest.errors import IngestError, NotOwner, RecordsRejected, Recovery, Rewound, SinkError
+from ingest.model.budget import FIRST_GRANTS, FULL_GRANT, HELD_SECONDS, grant
 from ingest.model.tenant import Feed, FeedKey
 from ingest.pipeline.ports import Batch, Clock, Restored
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
 from ingest.sink.producer import Refusal, ShardProducer
 from ingest.sink.refusals import TROUBLE, is_fenced, translate
-from ingest.sink.restore import OWNER, Readback, read_back
+from ingest.sink.restore import GRANTS, OWNER, Readback, read_back
 from ingest.sink.topics import TopicLimits, TopicNames
 from ingest.telemetry.metrics import SinkMetrics
 
@@ -33,7 +34,6 @@ _BACKOFF_SECONDS = 0.1
 _BACKOFF_CAP_SECONDS = 3.0
 _RESTORE_SECONDS = 60.0
 _RELEASE_SECONDS = 3.0
-_RESTED_SECONDS = 60.0
 _REPORT_SECONDS = 20.0
 """How long a status that is not urgent waits for a transaction to ride along with."""
 _CONTESTED_FENCES = 6
@@ -119,7 +119,8 @@ class Shard:
         self._wake = asyncio.Event()
         self._alone: set[FeedKey] = set()
         self._reports: dict[bytes, bytes | None] = {}
-        self._rested = False
+        self._tenure = 0
+        self._granted = 0.0
         self._taken_at = 0.0
         self._fenced_at: deque[float] = deque(maxlen=_CONTESTED_FENCES)
         self._closing = False
@@ -141,8 +142,9 @@ class Shard:
             if name not in self._handed:
                 self._handed.add(name)
                 held = self._clock.monotonic() - self._taken_at
-                rested = self._rested or held >= _RESTED_SECONDS
-                return Restored(self._epoch, self._feeds.pop(name, {}), rested=rested)
+                granted = FULL_GRANT if held >= HELD_SECONDS else self._granted
+                records = self._feeds.pop(name, {})
+                return Restored(self._epoch, records, tenure=self._tenure, granted=granted)
             # What was handed out is not kept twice: whoever asks again has it read again.
             self._rewind = True
             self._wake.set()
@@ -172,6 +174,7 @@ class Shard:
     async def run(self) -> None:
         """Serve for as long as the shard is ours; an error that stops the process ends it too."""
         failures = 0
+        self._tenure += 1
         self._closing = False
         while True:
             producer: ShardProducer | None = None
@@ -235,11 +238,11 @@ class Shard:
             found = await read_back(
                 self._connection, partition, nonce=nonce, seconds=_RESTORE_SECONDS
             )
-            await self._forget_the_removed(producer, found)
+            granted = await self._settle(producer, found)
         except BaseException:
             self._on_discard(producer.discard())
             raise
-        self._rested, self._taken_at = self._is_rested(found), self._clock.monotonic()
+        self._granted, self._taken_at = granted, self._clock.monotonic()
         self._feeds, self._handed = found.feeds, set()
         self._rewind = False
         self._epoch += 1
@@ -254,31 +257,28 @@ class Shard:
             "v": 1,
             "replica": self._replica.name,
             "instance": self._replica.instance,
-            "at": self._clock.unix(),
             "group": self._names.group,
             "installation": self._replica.installation,
             "nonce": nonce,
         }
         return Batch(_NOBODY, self._epoch, (), {OWNER: json.dumps(owner).encode()})
 
-    def _is_rested(self, found: Readback) -> bool:
-        """Tell whether nobody took the shard over within the last minute, us included.
+    async def _settle(self, producer: ShardProducer, found: Readback) -> float:
+        """Write what is left of the grants and delete what removed tenants left; return our grant.
 
-        Then a few calls can be granted at once: even if every take-over does so, the budgets hold.
+        It is written before anybody is served: a grant is never given twice. A tenant that was removed and
+        is added again starts anew.
         """
-        if found.former is None:
-            return not found.feeds
-        at = found.former.get("at")
-        return isinstance(at, float) and self._clock.unix() - at >= _RESTED_SECONDS
-
-    async def _forget_the_removed(self, producer: ShardProducer, found: Readback) -> None:
-        """Delete what is left of removed tenants: a re-added one starts anew."""
-        gone = [feed for feed in found.feeds if self._is_removed(feed.partition("/")[0])]
-        if gone:
-            keys = dict.fromkeys((key for feed in gone for key in found.feeds[feed]), None)
-            await producer.transact([Batch(_NOBODY, self._epoch, (), keys)], now=self._clock.unix())
-        for feed in gone:
-            del found.feeds[feed]
+        now = self._clock.unix()
+        left, elapsed = (0.0 if found.feeds else FIRST_GRANTS), 0.0
+        if found.grants is not None:
+            left, elapsed = found.grants[0], now - found.grants[1]
+        granted, left = grant(left, elapsed)
+        records: dict[bytes, bytes | None] = {GRANTS: json.dumps([left, now]).encode()}
+        for feed in [one for one in found.feeds if self._is_removed(one.partition("/")[0])]:
+            records |= dict.fromkeys(found.feeds.pop(feed), None)
+        await producer.transact([Batch(_NOBODY, self._epoch, (), records)], now=now)
+        return granted
 
     async def _serve(self, producer: ShardProducer) -> None:
         records = 0

@@ -106,6 +106,7 @@ class DefenderSource:
             capacity=settings.memory_bytes, largest=settings.page_bytes, tell=metrics.memory
         )
         self._budgets: dict[str, Budget] = {}
+        self._tenures: dict[str, int] = {}
         self._links_refused: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -126,20 +127,22 @@ class DefenderSource:
         """See `Source.canonical`."""
         return canonical(raw)
 
-    def begin(self, tenant: Tenant, *, rested: bool) -> None:
+    def begin(self, tenant: Tenant, *, tenure: int, granted: float) -> None:
         """See `Source.begin`."""
         now = self._clock.monotonic()
         known = self._budgets.get(tenant.id)
-        self._budgets[tenant.id] = (
-            self._new_budget(rested=rested) if known is None else known.renewed(now, rested=rested)
-        )
+        if known is None:
+            self._budgets[tenant.id] = self._new_budget(granted)
+        elif self._tenures.get(tenant.id) != tenure:
+            self._budgets[tenant.id] = known.renewed(now, granted=granted)
+        self._tenures[tenant.id] = tenure
 
-    def _new_budget(self, *, rested: bool) -> Budget:
+    def _new_budget(self, granted: float = 0.0) -> Budget:
         return Budget(
             per_minute=self._settings.calls_per_minute,
             per_hour=self._settings.calls_per_hour,
             started=self._clock.monotonic(),
-            rested=rested,
+            granted=granted,
         )
 
     @asynccontextmanager
@@ -209,7 +212,7 @@ class DefenderSource:
         """Wait until the tenant's budget allows one call, and take it out."""
         budget = self._budgets.get(tenant.id)
         if budget is None:
-            budget = self._budgets[tenant.id] = self._new_budget(rested=False)
+            budget = self._budgets[tenant.id] = self._new_budget()
         while (delay := budget.delay(self._clock.monotonic())) > 0:
             # What is missing may be less than a clock can tell: of such a sleep nobody would wake.
             await self._clock.sleep(max(delay, _SHORTEST_SLEEP_SECONDS))

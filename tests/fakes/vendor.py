@@ -199,14 +199,14 @@ class VendorSource:
         self.vendor = vendor
         self.trouble = trouble
         self.asks: list[Ask] = []
-        self.begun: list[bool] = []
+        self.begun: list[tuple[int, float]] = []
         self.overlapping = 0
         self._pace = pace
         self._largest = largest
         self._open = 0
 
-    def begin(self, tenant: Tenant, *, rested: bool) -> None:
-        self.begun.append(rested)
+    def begin(self, tenant: Tenant, *, tenure: int, granted: float) -> None:
+        self.begun.append((tenure, granted))
 
     @asynccontextmanager
     async def fetch(self, tenant: Tenant, ask: Ask) -> AsyncIterator[Page]:

@@ -241,7 +241,10 @@ BY_TIME = (
 COMPACTED = (
     "cleanup.policy is compact, needed is delete; alter the topic, or choose another kafka.prefix"
 )
-FIXED = "has 3 partitions, kafka.shards is 2; the number is fixed for ever: set kafka.shards: 3"
+FIXED = (
+    "has 3 partitions, kafka.shards is 2; set kafka.shards: 3, or see `defender-ingest reshard` "
+    "to change the number of shards"
+)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.model.budget import Budget
+from ingest.model.budget import FIRST_GRANTS, FULL_GRANT, HELD_SECONDS, Budget, grant
 
 MINUTE, HOUR = 60.0, 3600.0
 EDGE = 1e-6
@@ -120,3 +120,65 @@ def test_a_clock_that_goes_back_fills_no_bucket():
     left = budget.left(600.0)
     budget.spend(0.0)
     assert budget.left(0.0) <= left
+
+
+def owners(steps) -> list[float]:
+    """Call as often as is allowed, through owners one after another; each knows what the last one left.
+
+    A step is how long an owner stays, and whether the tenant is new to it only at the end of that.
+    """
+    now, left, at = 0.0, FIRST_GRANTS, 0.0
+    made = []
+    for stays, late in steps:
+        granted, left = grant(left, now - at)
+        at = now
+        if late and stays >= HELD_SECONDS:
+            now += HELD_SECONDS
+            stays -= HELD_SECONDS
+            granted = FULL_GRANT
+        budget, end = Budget(80, 1200, now, granted), now + stays
+        while now + budget.delay(now) <= end:
+            now = max(now + budget.delay(now), now)
+            if budget.delay(now) > 0:
+                now = math.nextafter(now, math.inf)
+                continue
+            budget.spend(now)
+            made.append(now)
+        now = end
+    return made
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.1, 1.0, 20.0, 41.0, 125.0, 700.0]), st.booleans()),
+        max_size=60,
+    )
+)
+def test_owners_one_after_another_stay_within_what_the_api_allows(steps):
+    made = owners(steps)
+    assert most_in(MINUTE, made) <= 100
+    assert most_in(HOUR, made) <= 1500
+
+
+def test_take_overs_as_fast_as_can_be_stay_within_what_the_api_allows():
+    made = owners([(0.5, False)] * 7200)
+    assert len(made) > 100  # or it would prove nothing
+    assert most_in(MINUTE, made) <= 13
+    assert most_in(HOUR, made) <= 250
+
+
+def test_an_owner_may_call_at_once_where_take_overs_are_rare():
+    granted, _ = grant(0.0, 60.0)
+    assert Budget(80, 1200, 5.0, granted).delay(5.0) == 0.0
+
+
+@pytest.mark.parametrize("elapsed", [-3600.0, 0.0])
+def test_a_clock_that_went_back_grants_nothing(elapsed):
+    assert grant(0.0, elapsed) == (0.0, 0.0)
+
+
+def test_a_renewed_budget_keeps_the_pause_that_the_api_asked_for():
+    budget = Budget(80, 1200, 0.0)
+    budget.pause(500.0)
+    assert budget.renewed(100.0, granted=2.0).delay(100.0) == 400.0

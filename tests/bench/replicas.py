@@ -1,0 +1,210 @@
+"""Three replicas under load: `python -m tests.bench.replicas --tenants 3000`.
+
+One is killed, one is told to stop, then all are restarted one after another. Prints, by the simulator's own
+clock, how soon the killed one's tenants were called again, how late anybody else was, how long a
+`read_committed` reader waited for what was written, and at the end the audit's line.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import re
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer
+
+from ingest.simulator.remote import RemoteCloud
+from ingest.simulator.trial import Subject, Trial
+from tests.harness.stage import Stage, stage
+
+_LISTENING = re.compile(r'"listening": ?"([^"]+)"')
+_START_SECONDS = 60
+LIMITS = {"taken over": 10.0, "others late": 2.0, "reader stalled": 12.0, "stopped": 3.0}
+ROLLING_LIMIT = 10.0
+
+
+@dataclass
+class Stalls:
+    """Reads along and notes how long what was written could not be read."""
+
+    bootstrap: str
+    topic: str
+    worst: float = 0.0
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        consumer = AIOKafkaConsumer(
+            self.topic,
+            bootstrap_servers=self.bootstrap,
+            isolation_level="read_committed",
+            auto_offset_reset="latest",
+            fetch_max_wait_ms=50,
+        )
+        await consumer.start()
+        try:
+            while not self.done.is_set():
+                polled = await consumer.getmany(timeout_ms=200)
+                now = time.time()
+                for records in polled.values():
+                    oldest = min(record.timestamp for record in records)
+                    self.worst = max(self.worst, now - oldest / 1000)
+        finally:
+            await consumer.stop()
+
+    def lap(self) -> float:
+        """Return the worst since the last lap."""
+        worst, self.worst = self.worst, 0.0
+        return worst
+
+
+class Replica:
+    def __init__(self, run: Stage, number: int, session: float) -> None:
+        self.child = run.daemon(
+            f"replica-{number}", LISTEN__PORT="0", KAFKA__SESSION_TIMEOUT_SECONDS=str(session)
+        )
+
+    def start(self) -> None:
+        self._from = self.child.out.stat().st_size if self.child.out.exists() else 0
+        self.child.start()
+        self.child.wait_until(self._says_started, what="started event", timeout=_START_SECONDS)
+
+    def _said(self) -> str:
+        with self.child.out.open() as file:
+            file.seek(self._from)
+            return file.read()
+
+    def _says_started(self) -> bool:
+        return '"event": "started"' in self._said()
+
+    def tenants(self) -> set[str]:
+        url = _LISTENING.findall(self._said())[-1]
+        with urllib.request.urlopen(f"{url}/status?limit=100000", timeout=30) as answer:  # noqa: S310
+            return {one["tenant"] for one in json.loads(answer.read())["feeds"]}
+
+
+def gaps(
+    times: dict[str, list[float]], since: float, until: float, tenants: set[str]
+) -> list[float]:
+    """Return each tenant's longest time without a call that began before `until`."""
+    longest = []
+    for tenant in tenants:
+        calls = [at for at in times[tenant] if at >= since]
+        pairs = [(a, b) for a, b in itertools.pairwise(calls) if a < until]
+        longest.append(max((b - a for a, b in pairs), default=float("inf")))
+    return longest
+
+
+async def settle(replicas: list[Replica], tenants: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        placed = [await asyncio.to_thread(one.tenants) for one in replicas if one.child.running]
+        if sum(map(len, placed)) == tenants == len(set().union(*placed)):
+            return
+        if time.monotonic() > deadline:
+            raise SystemExit(f"replicas: {list(map(len, placed))} of {tenants} are placed")
+        await asyncio.sleep(0.5)
+
+
+async def measure(arguments: argparse.Namespace) -> int:
+    flags = [
+        *("--tenants", str(arguments.tenants), "--faults", "none", "--seed", "1"),
+        *("--poll-interval", str(arguments.interval), "--backlog", "5"),
+        *("--births-per-minute", str(arguments.births), "--version-seconds", "120"),
+    ]
+    failed = []
+
+    def judge(name: str, value: float, limit: float) -> None:
+        print(f"replicas: {name}_s={value:.2f} limit={limit:g}", flush=True)
+        if not value <= limit:
+            failed.append(name)
+
+    with stage(*flags) as run:
+        subject = Subject.of(run.config)
+        cloud = RemoteCloud(url=run.ready["url"], ca_file=Path(run.ready["ca_file"]))
+        replicas = [Replica(run, number, arguments.session) for number in range(3)]
+        outages = []
+        try:
+            began = time.time()
+            for one in replicas:
+                await asyncio.to_thread(one.start)
+            await settle(replicas, arguments.tenants, 60)
+            outages.append((began, time.time() + arguments.interval))
+            stalls = Stalls(subject.bootstrap, f"{subject.prefix}.alerts")
+            reading = asyncio.create_task(stalls.run())
+            async with Trial(subject=subject, cloud=cloud) as trial:
+                await trial.find_topics()
+                await asyncio.sleep(3 * arguments.interval)
+                print(f"replicas: calm reader_stalled_s={stalls.lap():.2f}", flush=True)
+
+                victim = replicas[0]
+                theirs = await asyncio.to_thread(victim.tenants)
+                killed = time.time()
+                victim.child.kill()
+                await asyncio.sleep(arguments.session + 2 * arguments.interval)
+                times = await asyncio.to_thread(lambda: json.loads(cloud.get("call-times")))
+                again = [
+                    min((t for t in times[x] if t > killed), default=float("inf")) for x in theirs
+                ]
+                judge("taken over", max(again) - killed, LIMITS["taken over"])
+                others = set(times) - theirs
+                late = max(gaps(times, killed - arguments.interval, time.time(), others))
+                judge("others late", late - arguments.interval, LIMITS["others late"])
+                judge("reader stalled", stalls.lap(), LIMITS["reader stalled"])
+                outages.append((killed, max(again)))
+
+                await asyncio.to_thread(victim.start)
+                await settle(replicas, arguments.tenants, 60)
+                await asyncio.sleep(2 * arguments.interval)
+                since = time.time()
+                for one in replicas:
+                    asked = time.monotonic()
+                    code = await asyncio.to_thread(one.child.stop)
+                    judge("stopped", time.monotonic() - asked, LIMITS["stopped"])
+                    if code:
+                        failed.append(f"exit code {code}")
+                    await asyncio.to_thread(one.start)
+                    await settle(replicas, arguments.tenants, 60)
+                rolled = time.time()
+                await asyncio.sleep(2 * arguments.interval)
+                times = await asyncio.to_thread(lambda: json.loads(cloud.get("call-times")))
+                worst = max(gaps(times, since - arguments.interval, rolled, set(times)))
+                judge(
+                    "rolling restart gap over interval", worst - arguments.interval, ROLLING_LIMIT
+                )
+                judge("reader stalled", stalls.lap(), LIMITS["reader stalled"])
+
+                missing = await trial.drain(at_most=120)
+                if missing:
+                    print(f"{missing} current versions did not come")
+                stalls.done.set()
+                await reading
+                for one in replicas:
+                    await asyncio.to_thread(one.child.stop)
+                verdict = await trial.judge(harness_outages=outages)
+        finally:
+            for one in replicas:
+                one.child.kill()
+        for line in verdict.report():
+            print(line)
+        if failed:
+            print(f"over the limit: {', '.join(failed)}")
+        print(verdict.line, flush=True)
+        return verdict.exit_code or int(bool(failed))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.replicas", description=__doc__)
+    parser.add_argument("--tenants", type=int, default=3000)
+    parser.add_argument("--interval", type=float, default=20)
+    parser.add_argument("--births", type=float, default=3000, help="a minute, in the whole fleet")
+    parser.add_argument("--session", type=float, default=6)
+    return asyncio.run(measure(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
