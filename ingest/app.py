@@ -20,6 +20,7 @@ from ingest.encode.cloudevents import CloudEvents
 from ingest.identity.tokens import Tokens
 from ingest.model.enrolment import Signature, at_start
 from ingest.model.instant import TICKS
+from ingest.model.roster import Registration
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach
 from ingest.pipeline.fleet import Fleet
@@ -194,7 +195,8 @@ def _fleet(
     def encoder(tenant: Tenant) -> CloudEvents:
         return CloudEvents(tenant=tenant, feed=FeedKey(tenant.id))
 
-    def worker(tenant: Tenant, starting: int) -> Worker:
+    def worker(registration: Registration, starting: int) -> Worker:
+        tenant = registration.tenant
         feed = FeedKey(tenant.id)
         bound = events.bind(tenant=tenant.id, tenant_name=tenant.name, feed=str(feed.feed))
         poller = Poller(
@@ -216,6 +218,7 @@ def _fleet(
             poller=poller,
             schedule=schedule,
             starting=starting,
+            order=registration.order,
             clock=clock,
             rng=rng,
             metrics=metrics,

@@ -35,8 +35,8 @@ class CloudEvents:
             for kind in ("created", "updated", "resolved", "reopened")
         }
 
-    def alert(self, verdict: Verdict) -> Record:
-        """Encode one published version of an alert."""
+    def alert(self, verdict: Verdict, replay: str | None = None) -> Record:
+        """Encode one published version of an alert; see `Encoder.alert`."""
         alert = verdict.alert
         identity = alert.id.encode()
         version = time = format_instant(alert.updated).encode()
@@ -55,6 +55,8 @@ class CloudEvents:
             headers.append(("ce_late", _TRUE))
         if verdict.future:
             headers.append(("ce_future", _TRUE))
+        if replay is not None:
+            headers.append(("ce_replay", replay.encode()))
         return Record(Topic.ALERTS, self._key_prefix + identity, alert.raw, headers)
 
     def quarantine(

@@ -35,13 +35,14 @@ class Box:
 class Ask:
     """One question to the API: everything in `box`, or a probe beyond what it returned.
 
-    `link` is a `nextLink` to follow instead of building a query.
+    `link` is a `nextLink` to follow instead of building a query; `alert` asks for one alert, by its id.
     """
 
     box: Box
     top: int
     skip: int = 0
     link: str | None = None
+    alert: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

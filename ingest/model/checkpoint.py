@@ -22,6 +22,7 @@ from ingest.model.journal import (
     header_key,
     journal_key,
     journal_number,
+    order_key,
 )
 from ingest.model.judge import Judge
 from ingest.model.ledger import Ledger
@@ -88,9 +89,42 @@ class FeedState:
         return self.ledger.alerts
 
     def keys(self) -> list[bytes]:
-        """Return the keys of all checkpoint records that say this state."""
+        """Return the keys of all checkpoint records that say this state, the last order's too."""
         prefix = str(self.feed)
-        return [header_key(prefix), *(journal_key(prefix, n) for n in self.ledger.journals)]
+        journals = (journal_key(prefix, number) for number in self.ledger.journals)
+        return [header_key(prefix), order_key(prefix), *journals]
+
+    def rewound(self, since: int) -> tuple["FeedState", dict[bytes, bytes | None]]:
+        """Return the state that reads everything from `since` on anew, and the records that say it.
+
+        What was published from then on is forgotten, and so are the watermarks; what is older stays known,
+        so that nothing that is yet to become visible is taken for it.
+        """
+        prefix = str(self.feed)
+        state = FeedState(
+            self.feed,
+            min(self.fast, since),
+            min(self.slow, since),
+            min(self.horizon, since),
+            self.sequence,
+        )
+        records: dict[bytes, bytes | None] = dict.fromkeys(self.keys(), None)
+        for journal, raw in encode_journals(*self.ledger.before(since)):
+            state.sequence += 1
+            state.ledger.write(state.sequence, journal.entries, journal.asides)
+            records[journal_key(prefix, state.sequence)] = raw
+        ledger = state.ledger
+        records[header_key(prefix)] = encode_header(
+            Header(
+                state.fast,
+                state.slow,
+                state.horizon,
+                state.sequence,
+                len(ledger.journals),
+                ledger.checksum,
+            )
+        )
+        return state, records
 
     def window(self, tier: Tier, reach: Reach) -> int:
         """Return where the next reading of `tier` starts; memory always reaches there (law 2)."""

@@ -1,6 +1,7 @@
 """How a feed's state is written down: a header, and journal records of what was remembered.
 
-The keys of one feed are `{tenant}/{feed}` and `{tenant}/{feed}/j/{number}`; the values are JSON.
+The keys of one feed are `{tenant}/{feed}` and `{tenant}/{feed}/j/{number}`; the values are JSON. The last
+order that was obeyed stands beside them, as `{tenant}/{feed}/o`.
 """
 
 import json
@@ -10,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ingest.model.memory import Entry
+from ingest.model.memory import Entry, Reason, Verdict
 
 VERSION = 1
 """The version of the records; a reader that does not know one parks the tenant."""
@@ -44,6 +45,42 @@ class Journal:
 
     entries: Mapping[str, Entry]
     asides: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Obeyed:
+    """The last order that was obeyed; versions up to `until` (ticks) may have been published before it."""
+
+    id: str
+    until: int | None = None
+
+    def replays(self, verdict: Verdict) -> str | None:
+        """Return the order for which a version may be published a second time, None where it cannot."""
+        if self.until is None or verdict.reason is not Reason.NEW:
+            return None
+        return self.id if verdict.alert.updated <= self.until else None
+
+
+def order_key(prefix: str) -> bytes:
+    """Return the key of the last order that was obeyed for a feed."""
+    return f"{prefix}/o".encode()
+
+
+def encode_obeyed(obeyed: Obeyed) -> bytes:
+    """Write which order was obeyed last."""
+    document = {"v": VERSION, "id": obeyed.id, "until": obeyed.until}
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def decode_obeyed(raw: bytes) -> Obeyed:
+    """Read which order was obeyed last.
+
+    Raises:
+        ValueError, KeyError, TypeError: if it is not one that this version wrote.
+    """
+    document = _load(raw)
+    until = document["until"]
+    return Obeyed(_text(document["id"]), None if until is None else _whole(until))
 
 
 def header_key(prefix: str) -> bytes:

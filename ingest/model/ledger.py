@@ -147,6 +147,17 @@ class Ledger:
             leaving[number] = leaving.get(number, 0) + 1
         return sorted(n for n, count in leaving.items() if self.journals[n] == count)
 
+    def before(self, instant: int) -> tuple[dict[str, Entry], dict[int, int]]:
+        """Return what is remembered of alerts and of quarantined digests below an instant."""
+        entries = {id_: entry for id_ in self._entries if (entry := self.entry(id_)) is not None}
+        asides = {
+            digest: time for digest in self._asides if (time := self.aside(digest)) is not None
+        }
+        return (
+            {id_: entry for id_, entry in entries.items() if entry.updated < instant},
+            {digest: time for digest, time in asides.items() if time < instant},
+        )
+
     def quantile(self, share: float) -> int | None:
         """Return a time below which about this share of the ledger lies, from a sample."""
         step = max(1, len(self) // _SAMPLES)

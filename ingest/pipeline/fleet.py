@@ -45,7 +45,7 @@ class Fleet:
     Args:
         placement: says which tenants are to be read here.
         log: takes their status.
-        make: makes a worker for a tenant; the number says how many begin together.
+        make: makes a worker for a registered tenant; the number says how many begin together.
         encoder: makes what encodes a tenant's alerts.
         replica: names this process in the status of its tenants.
     """
@@ -55,7 +55,7 @@ class Fleet:
         *,
         placement: Placement,
         log: CommitLog,
-        make: Callable[[Tenant, int], Worker],
+        make: Callable[[Registration, int], Worker],
         encoder: Callable[[Tenant], Encoder],
         replica: str,
         clock: Clock,
@@ -155,8 +155,9 @@ class Fleet:
     def _retarget(self, registered: Mapping[str, Registration]) -> None:
         for tenant, reader in self._readers.items():
             one = registered[tenant]
-            if one.tenant != reader.registration.tenant:
-                reader.worker.update(one.tenant, self._encoder(one.tenant))
+            before = reader.registration
+            if (one.tenant, one.order) != (before.tenant, before.order):
+                reader.worker.update(one.tenant, self._encoder(one.tenant), one.order)
             reader.registration = one
 
     def _begin(self, registered: Mapping[str, Registration]) -> None:
@@ -166,7 +167,7 @@ class Fleet:
         if self._spawn is None:
             raise RuntimeError("a fleet was used before it was started")
         for one in fresh:
-            worker = self._make(one.tenant, len(fresh))
+            worker = self._make(one, len(fresh))
             end = self._spawn(f"reader of {worker.feed}", worker.run)
             self._readers[one.tenant.id] = _Reader(one, worker, end)
         if fresh:

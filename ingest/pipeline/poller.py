@@ -7,6 +7,7 @@ import structlog
 
 from ingest.errors import (
     AnswerTooLarge,
+    CheckpointUnreadable,
     QueryRefused,
     RecordsRejected,
     Rewound,
@@ -15,7 +16,9 @@ from ingest.errors import (
 from ingest.model.alert import Alert, Malformed
 from ingest.model.checkpoint import FeedState, Step
 from ingest.model.instant import from_unix, to_unix
-from ingest.model.memory import Judgement
+from ingest.model.journal import Obeyed, decode_obeyed, encode_obeyed, order_key
+from ingest.model.memory import Judgement, Kind, Reason, Verdict
+from ingest.model.roster import Order, OrderKind
 from ingest.model.sweep import Answer, Ask, Box, Sweep, Yardstick
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach, Tier
@@ -80,6 +83,7 @@ class Poller:
         self._metrics = metrics
         self._events = events
         self._state: FeedState | None = None
+        self._obeyed: Obeyed | None = None
         self._has_begun = False
         self._epoch = -1
         self._rejected: dict[int, str] = {}
@@ -115,6 +119,57 @@ class Poller:
         if self._state is not None:
             records = dict.fromkeys(self._state.keys(), None)
             await self._log.commit(Batch(self._feed, self._epoch, (), records))
+
+    async def obey(self, order: Order) -> None:
+        """Do what an operator asks for, once: an order that the checkpoint knows is left alone.
+
+        Raises:
+            SourceError: the tenant's cloud did not answer; to be tried again.
+        """
+        if self._state is None:
+            await self._restore()
+        while self._obeyed is None or self._obeyed.id != order.id:
+            try:
+                if order.kind is OrderKind.REWIND:
+                    await self._rewind(order)
+                else:
+                    await self._refetch(order)
+            except Rewound:
+                await self._restore()
+
+    async def _rewind(self, order: Order) -> None:
+        now = await self._server_time()
+        obeyed = Obeyed(order.id, until=now)
+        state, records = self._current.rewound(min(now, order.since or 0))
+        records[order_key(str(self._feed))] = encode_obeyed(obeyed)
+        await self._log.commit(Batch(self._feed, self._epoch, (), records))
+        self._state, self._obeyed = state, obeyed
+        self._events.info("rewound", order=order.id, since=order.since)
+
+    async def _refetch(self, order: Order) -> None:
+        """Publish one alert as it is now: by the usual decision, or again where it is known."""
+        ask = Ask(Box(0), top=1, alert=order.alert)
+        async with self._source.fetch(self._tenant, ask) as page:
+            found = [r for r in page.records if isinstance(r, Alert) and r.id == order.alert]
+            judgement = self._current.judge(
+                found[:1],
+                now=page.server_time,
+                canonical=self._source.canonical,
+                rejected={},
+                reach=self._reach,
+            )
+            step = self._current.advance(judgement, reach=self._reach, now=page.server_time)
+            verdicts = judgement.published
+            if judgement.duplicates or judgement.reasons[Reason.BEYOND]:
+                # Not after a newer one (law 3): what is known to be older is not published at all.
+                verdicts = [Verdict(found[0], Reason.DUPLICATE, Kind.UPDATED, False, False)]  # noqa: FBT003
+            records = [self._encoder.alert(verdict, order.id) for verdict in verdicts]
+            obeyed = Obeyed(order.id, self._obeyed.until if self._obeyed else None)
+            checkpoint = {**step.records, order_key(str(self._feed)): encode_obeyed(obeyed)}
+            await self._log.commit(Batch(self._feed, self._epoch, records, checkpoint))
+            self._current.apply(step)
+        self._obeyed = obeyed
+        self._events.info("refetched", order=order.id, found=len(found), published=len(records))
 
     async def sweep(self, tier: Tier, cycle: Cycle) -> None:
         """Read the tier's window once, whole, committing page by page; `cycle` counts along.
@@ -224,7 +279,11 @@ class Poller:
 
     async def _commit(self, judgement: Judgement, step: Step, server_time: int) -> bool:
         """Commit what was decided; False says that it has to be decided anew."""
-        records: list[Record] = [self._encoder.alert(verdict) for verdict in judgement.published]
+        encode, obeyed = self._encoder.alert, self._obeyed
+        records: list[Record] = [
+            encode(verdict, obeyed.replays(verdict) if obeyed else None)
+            for verdict in judgement.published
+        ]
         digests = [verdict.alert.digest for verdict in judgement.published]
         for item in judgement.quarantined:
             parts = self._encoder.quarantine(
@@ -290,14 +349,25 @@ class Poller:
         if not self._has_begun:
             self._source.begin(self._tenant, tenure=restored.tenure, granted=restored.granted)
             self._has_begun = True
-        if restored.records:
-            self._state = FeedState.decode(self._feed, restored.records)
+        records = dict(restored.records)
+        self._obeyed = self._read_obeyed(records.pop(order_key(str(self._feed)), None))
+        if records:
+            self._state = FeedState.decode(self._feed, records)
         else:
             # A feed that nothing is committed of starts by the API's own clock (law 9). A page that is
             # still held has told it: to ask again would wait for the room that the page takes.
             local = from_unix(self._clock.unix())
             told = await self._patiently_server_time() if server_time is None else server_time
             self._state = FeedState.first(self._feed, now=min(local, told), reach=self._reach)
+
+    def _read_obeyed(self, raw: bytes | None) -> Obeyed | None:
+        try:
+            return None if raw is None else decode_obeyed(raw)
+        except (LookupError, ValueError, TypeError) as error:
+            raise CheckpointUnreadable(
+                f"tenant {self._feed.tenant}: the checkpoint's record of the last order is damaged or of a "
+                "newer version; it was left as it is: run the version that wrote it"
+            ) from error
 
     async def _patiently_server_time(self) -> int:
         async for attempt in passing_trouble(self._clock):

@@ -130,8 +130,8 @@ class Restored:
 class Encoder(Protocol):
     """Turns what was decided into records of one feed."""
 
-    def alert(self, verdict: Verdict) -> Record:
-        """Encode one published version."""
+    def alert(self, verdict: Verdict, replay: str | None = None) -> Record:
+        """Encode one published version; `replay` is the order for which it may be published again."""
         ...
 
     def quarantine(

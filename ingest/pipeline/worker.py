@@ -18,6 +18,7 @@ from ingest.errors import (
     TenantRejected,
     Throttled,
 )
+from ingest.model.roster import Order
 from ingest.model.status import FeedStatus, State
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Tier
@@ -44,6 +45,7 @@ class Worker:
         poller: Poller,
         schedule: Schedule,
         starting: int,
+        order: Order | None = None,
         clock: Clock,
         rng: random.Random,
         metrics: PipelineMetrics,
@@ -53,6 +55,7 @@ class Worker:
         self._poller = poller
         self._schedule = schedule
         self._starting = starting
+        self._order = order
         self._clock = clock
         self._rng = rng
         self._metrics = metrics
@@ -86,8 +89,9 @@ class Worker:
         """What is read."""
         return self._status.feed
 
-    def update(self, tenant: Tenant, encoder: Encoder) -> None:
-        """Go on under another name, or in another region, with a reading at once."""
+    def update(self, tenant: Tenant, encoder: Encoder, order: Order | None) -> None:
+        """Go on under another name or in another region, or obey an order, with a reading at once."""
+        self._order = order
         self._tenant = tenant
         self._poller.retarget(tenant, encoder)
         self._change(name=tenant.name)
@@ -130,6 +134,9 @@ class Worker:
         self._read_since = cycle.started
         started = self._clock.unix()
         try:
+            if self._order is not None:
+                await self._poller.obey(self._order)
+                self._order = None
             await self._poller.sweep(Tier.FAST, cycle)
             self._done(cycle, started)
             if self._is_reconciliation_due():

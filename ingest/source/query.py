@@ -13,7 +13,8 @@ def url_of(api_url: str, ask: Ask) -> str:
     """Return the URL of a question; `$orderby` is undocumented and not relied on."""
     if ask.link is not None:
         return ask.link
-    parts = [f"$filter={quote(_filter(ask.box), safe='')}", f"$top={ask.top}"]
+    wanted = _filter(ask.box) if ask.alert is None else f"id eq {_literal(ask.alert)}"
+    parts = [f"$filter={quote(wanted, safe='')}", f"$top={ask.top}"]
     if ask.skip:
         parts.append(f"$skip={ask.skip}")
     parts.append("$expand=evidence")
@@ -32,6 +33,12 @@ def _filter(box: Box) -> str:
         for name, relation, edge in edges
         if edge is not None
     )
+
+
+def _literal(text: str) -> str:
+    """Return a text as OData writes it: an apostrophe is doubled."""
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'"
 
 
 def followed_link(api_url: str, link: object) -> str | None:

@@ -110,91 +110,107 @@ async def settle(replicas: list[Replica], tenants: int, seconds: float) -> None:
         await asyncio.sleep(0.5)
 
 
+class Measure:
+    """One run: what was measured, and what was over its limit."""
+
+    def __init__(self, run: Stage, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.subject = Subject.of(run.config)
+        self.cloud = RemoteCloud(url=run.ready["url"], ca_file=Path(run.ready["ca_file"]))
+        self.replicas = [Replica(run, number, arguments.session) for number in range(3)]
+        self.stalls = Stalls(self.subject.bootstrap, f"{self.subject.prefix}.alerts")
+        self.outages: list[tuple[float, float]] = []
+        self.failed: list[str] = []
+
+    def judge(self, name: str, value: float, limit: float) -> None:
+        print(f"replicas: {name}_s={value:.2f} limit={limit:g}", flush=True)
+        if not value <= limit:
+            self.failed.append(name)
+
+    async def start(self, *replicas: Replica) -> None:
+        for one in replicas:
+            await asyncio.to_thread(one.start)
+        await settle(self.replicas, self.arguments.tenants, 60)
+
+    async def call_times(self) -> dict[str, list[float]]:
+        return await asyncio.to_thread(lambda: json.loads(self.cloud.get("call-times")))
+
+    async def kill_one(self) -> None:
+        """Kill a replica; its tenants are called elsewhere soon, and nobody else is late."""
+        interval = self.arguments.interval
+        victim = self.replicas[0]
+        theirs = await asyncio.to_thread(victim.tenants)
+        killed = time.time()
+        victim.child.kill()
+        await asyncio.sleep(self.arguments.session + 2 * interval)
+        times = await self.call_times()
+        again = [min((t for t in times[x] if t > killed), default=float("inf")) for x in theirs]
+        self.judge("taken over", max(again) - killed, LIMITS["taken over"])
+        late = max(gaps(times, killed - interval, time.time(), set(times) - theirs))
+        self.judge("others late", late - interval, LIMITS["others late"])
+        self.judge("reader stalled", self.stalls.lap(), LIMITS["reader stalled"])
+        self.outages.append((killed, max(again)))
+        await self.start(victim)
+
+    async def roll(self) -> None:
+        """Restart all replicas, one after another."""
+        interval = self.arguments.interval
+        since = time.time()
+        for one in self.replicas:
+            asked = time.monotonic()
+            code = await asyncio.to_thread(one.child.stop)
+            self.judge("stopped", time.monotonic() - asked, LIMITS["stopped"])
+            if code:
+                self.failed.append(f"exit code {code}")
+            await self.start(one)
+        rolled = time.time()
+        await asyncio.sleep(2 * interval)
+        times = await self.call_times()
+        worst = max(gaps(times, since - interval, rolled, set(times)))
+        self.judge("rolling restart gap over interval", worst - interval, ROLLING_LIMIT)
+        self.judge("reader stalled", self.stalls.lap(), LIMITS["reader stalled"])
+
+    async def run(self) -> int:
+        interval = self.arguments.interval
+        began = time.time()
+        await self.start(*self.replicas)
+        self.outages.append((began, time.time() + interval))
+        reading = asyncio.create_task(self.stalls.run())
+        async with Trial(subject=self.subject, cloud=self.cloud) as trial:
+            await trial.find_topics()
+            await asyncio.sleep(3 * interval)
+            print(f"replicas: calm reader_stalled_s={self.stalls.lap():.2f}", flush=True)
+            await self.kill_one()
+            await asyncio.sleep(2 * interval)
+            await self.roll()
+            if missing := await trial.drain(at_most=120):
+                print(f"{missing} current versions did not come")
+            self.stalls.done.set()
+            await reading
+            for one in self.replicas:
+                await asyncio.to_thread(one.child.stop)
+            verdict = await trial.judge(harness_outages=self.outages)
+        for line in verdict.report():
+            print(line)
+        if self.failed:
+            print(f"over the limit: {', '.join(self.failed)}")
+        print(verdict.line, flush=True)
+        return verdict.exit_code or int(bool(self.failed))
+
+
 async def measure(arguments: argparse.Namespace) -> int:
     flags = [
         *("--tenants", str(arguments.tenants), "--faults", "none", "--seed", "1"),
         *("--poll-interval", str(arguments.interval), "--backlog", "5"),
         *("--births-per-minute", str(arguments.births), "--version-seconds", "120"),
     ]
-    failed = []
-
-    def judge(name: str, value: float, limit: float) -> None:
-        print(f"replicas: {name}_s={value:.2f} limit={limit:g}", flush=True)
-        if not value <= limit:
-            failed.append(name)
-
     with stage(*flags) as run:
-        subject = Subject.of(run.config)
-        cloud = RemoteCloud(url=run.ready["url"], ca_file=Path(run.ready["ca_file"]))
-        replicas = [Replica(run, number, arguments.session) for number in range(3)]
-        outages = []
+        measuring = Measure(run, arguments)
         try:
-            began = time.time()
-            for one in replicas:
-                await asyncio.to_thread(one.start)
-            await settle(replicas, arguments.tenants, 60)
-            outages.append((began, time.time() + arguments.interval))
-            stalls = Stalls(subject.bootstrap, f"{subject.prefix}.alerts")
-            reading = asyncio.create_task(stalls.run())
-            async with Trial(subject=subject, cloud=cloud) as trial:
-                await trial.find_topics()
-                await asyncio.sleep(3 * arguments.interval)
-                print(f"replicas: calm reader_stalled_s={stalls.lap():.2f}", flush=True)
-
-                victim = replicas[0]
-                theirs = await asyncio.to_thread(victim.tenants)
-                killed = time.time()
-                victim.child.kill()
-                await asyncio.sleep(arguments.session + 2 * arguments.interval)
-                times = await asyncio.to_thread(lambda: json.loads(cloud.get("call-times")))
-                again = [
-                    min((t for t in times[x] if t > killed), default=float("inf")) for x in theirs
-                ]
-                judge("taken over", max(again) - killed, LIMITS["taken over"])
-                others = set(times) - theirs
-                late = max(gaps(times, killed - arguments.interval, time.time(), others))
-                judge("others late", late - arguments.interval, LIMITS["others late"])
-                judge("reader stalled", stalls.lap(), LIMITS["reader stalled"])
-                outages.append((killed, max(again)))
-
-                await asyncio.to_thread(victim.start)
-                await settle(replicas, arguments.tenants, 60)
-                await asyncio.sleep(2 * arguments.interval)
-                since = time.time()
-                for one in replicas:
-                    asked = time.monotonic()
-                    code = await asyncio.to_thread(one.child.stop)
-                    judge("stopped", time.monotonic() - asked, LIMITS["stopped"])
-                    if code:
-                        failed.append(f"exit code {code}")
-                    await asyncio.to_thread(one.start)
-                    await settle(replicas, arguments.tenants, 60)
-                rolled = time.time()
-                await asyncio.sleep(2 * arguments.interval)
-                times = await asyncio.to_thread(lambda: json.loads(cloud.get("call-times")))
-                worst = max(gaps(times, since - arguments.interval, rolled, set(times)))
-                judge(
-                    "rolling restart gap over interval", worst - arguments.interval, ROLLING_LIMIT
-                )
-                judge("reader stalled", stalls.lap(), LIMITS["reader stalled"])
-
-                missing = await trial.drain(at_most=120)
-                if missing:
-                    print(f"{missing} current versions did not come")
-                stalls.done.set()
-                await reading
-                for one in replicas:
-                    await asyncio.to_thread(one.child.stop)
-                verdict = await trial.judge(harness_outages=outages)
+            return await measuring.run()
         finally:
-            for one in replicas:
+            for one in measuring.replicas:
                 one.child.kill()
-        for line in verdict.report():
-            print(line)
-        if failed:
-            print(f"over the limit: {', '.join(failed)}")
-        print(verdict.line, flush=True)
-        return verdict.exit_code or int(bool(failed))
 
 
 def main() -> int:

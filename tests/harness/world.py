@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from ingest.encode.cloudevents import CloudEvents
 from ingest.errors import Blame, TenantRejected
 from ingest.model.instant import TICKS
+from ingest.model.roster import Registration
 from ingest.model.status import FeedStatus, State
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach
@@ -128,7 +129,8 @@ class World:
         def encoder(tenant: Tenant) -> CloudEvents:
             return CloudEvents(tenant=tenant, feed=FeedKey(tenant.id))
 
-        def worker(tenant: Tenant, starting: int) -> Worker:
+        def worker(registration: Registration, starting: int) -> Worker:
+            tenant = registration.tenant
             feed = FeedKey(tenant.id)
             poller = Poller(
                 tenant=tenant,
@@ -149,6 +151,7 @@ class World:
                 poller=poller,
                 schedule=self._schedule,
                 starting=starting,
+                order=registration.order,
                 clock=self.clock,
                 rng=rng,
                 metrics=metrics,

@@ -134,9 +134,8 @@ def owners(steps) -> list[float]:
         at = now
         if late and stays >= HELD_SECONDS:
             now += HELD_SECONDS
-            stays -= HELD_SECONDS
             granted = FULL_GRANT
-        budget, end = Budget(80, 1200, now, granted), now + stays
+        budget, end = Budget(80, 1200, now, granted), at + stays
         while now + budget.delay(now) <= end:
             now = max(now + budget.delay(now), now)
             if budget.delay(now) > 0:
