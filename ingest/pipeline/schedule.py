@@ -3,9 +3,10 @@
 import zlib
 from dataclasses import dataclass
 
-STARTS_PER_SECOND = 250.0
+STARTS_PER_SECOND = 500.0
 """First readings after a start are spread so that no more than this many begin in a second."""
 
+_TOO_SOON_SECONDS = 1.0
 _FAILING_CAP_SECONDS = 600.0
 _OVERDUE_SHARE = 0.1
 _PARKED_DOUBLINGS = 4
@@ -33,11 +34,12 @@ class Schedule:
     def next(self, tenant: str, now: float) -> float:
         """Return the wait until the tenant's next regular turn: always the same phase.
 
-        A tenant whose reading took longer than an interval skips the turns that it missed.
+        A tenant whose reading took longer than an interval skips the turns that it missed; one that was
+        read a moment ago skips the one that is due at once.
         """
         turn = phase(tenant) * self.interval
         wait = (turn - now) % self.interval
-        return wait if wait > self.interval * 0.1 else wait + self.interval
+        return wait if wait > min(self.interval * 0.1, _TOO_SOON_SECONDS) else wait + self.interval
 
     def after_failure(self, failures: int, chance: float) -> float:
         """Return the wait after the `failures`-th failed reading in a row; `chance` is in [0, 1)."""

@@ -201,7 +201,7 @@ class Measure:
 async def measure(arguments: argparse.Namespace) -> int:
     flags = [
         *("--tenants", str(arguments.tenants), "--faults", "none", "--seed", "1"),
-        *("--poll-interval", str(arguments.interval), "--backlog", "5"),
+        *("--poll-interval", str(arguments.interval), "--backlog", "5", "--shards", "32"),
         *("--births-per-minute", str(arguments.births), "--version-seconds", "120"),
     ]
     with stage(*flags) as run:
