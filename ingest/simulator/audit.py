@@ -8,7 +8,7 @@ import hashlib
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -78,6 +78,7 @@ class Audit:
         self._poll_interval = poll_interval
         self.partitions = partitions
         self._outages: dict[str, list[tuple[float, float]]] = {}
+        self._absences: dict[str, list[tuple[float, float]]] = {}
         self._tenants: dict[str, int] = {}
         self._names: list[str] = []
         self._ids: list[str] = []
@@ -142,9 +143,16 @@ class Audit:
         What is said of a tenant replaces what was said before.
         """
         for tenant, spans in outages.items():
-            self._outages[tenant] = _united(
-                (float(start or 0.0), _NEVER if end is None else float(end)) for start, end in spans
-            )
+            self._outages[tenant] = _united(_read(spans))
+
+    def absent(self, absences: Mapping[str, Iterable[Sequence[float | None]]]) -> None:
+        """Take the times in which a tenant was none: not added yet, paused, or removed.
+
+        What could be read in such times only is not expected, but judged like all else if it is there.
+        What is said of a tenant replaces what was said before.
+        """
+        for tenant, spans in absences.items():
+            self._absences[tenant] = _united(_read(spans))
 
     # What the reader saw
 
@@ -220,9 +228,15 @@ class Audit:
         """Return how many versions that are visible now have not been seen yet."""
         self._resolve()
         return sum(
-            until == _NEVER and not (self._seen[0][index] or self._seen[1][index])
+            until == _NEVER
+            and not (self._seen[0][index] or self._seen[1][index])
+            and not self._gone(self._tenant[index])
             for index, until in enumerate(self._until)
         )
+
+    def _gone(self, tenant: int) -> bool:
+        spans = self._absences.get(self._names[tenant], [])
+        return bool(spans) and spans[-1][1] == _NEVER
 
     def verdict(self) -> Verdict:
         """Judge what was seen so far."""
@@ -243,7 +257,7 @@ class Audit:
             words = f"{tenant} {name}: {assembly.seen} of {assembly.parts} parts in quarantine"
             findings.add("altered", words)
         return Verdict(
-            expected=len(self._kind),
+            expected=len(self._kind) - totals["absent"],
             published=totals["published"],
             quarantined=totals["quarantined"],
             excused=totals["excused"],
@@ -275,7 +289,14 @@ class Audit:
             return "published" if published else "quarantined"
         since, until = self._since[index], self._until[index]
         tenant = self._names[self._tenant[index]]
-        spans = _united([*self._outages.get(tenant, ()), *self._outages.get("*", ())])
+        absences = self._absences.get(tenant, [])
+        outages = [*self._outages.get(tenant, ()), *self._outages.get("*", ())]
+        asked = _outside(since, until, absences)
+        if asked < until - since and (
+            _outside(since, until, _united([*absences, *outages])) <= self._poll_interval
+        ):
+            return "absent"
+        spans = _united(outages)
         out = sum(max(0.0, min(until, end) - max(since, start)) for start, end in spans)
         late = until == _NEVER or until - since > self._poll_interval + out
         span = "still visible" if until == _NEVER else f"visible for {until - since:.1f} s"
@@ -307,6 +328,21 @@ class Audit:
 def _mark(tenant: str, digest: bytes) -> bytes:
     # Two tenants may well hold the same bytes; 16 bytes are enough to tell a million apart.
     return hashlib.blake2b(digest + tenant.encode(), digest_size=16).digest()
+
+
+def _read(spans: Iterable[Sequence[float | None]]) -> Iterator[tuple[float, float]]:
+    return ((float(start or 0.0), _NEVER if end is None else float(end)) for start, end in spans)
+
+
+def _outside(since: float, until: float, spans: Sequence[tuple[float, float]]) -> float:
+    """Return how much of a time lies in none of these spans, which are in order and apart."""
+    outside, at = 0.0, since
+    for start, end in spans:
+        if start >= until:
+            break
+        outside += max(0.0, start - at)
+        at = max(at, end)
+    return outside + (until - at if at < until else 0.0)
 
 
 def _united(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:

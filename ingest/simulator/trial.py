@@ -60,6 +60,7 @@ class Trial:
         subject: the daemon.
         cloud: the simulator.
         watch: called with what was read, as it comes.
+        absences: times in which a tenant was none of the daemon's: see `Audit.absent`.
     """
 
     def __init__(
@@ -68,12 +69,15 @@ class Trial:
         subject: Subject,
         cloud: RemoteCloud,
         watch: Callable[[Sequence[Observed]], None] = lambda _: None,
+        absences: Mapping[str, Sequence[tuple[float, float | None]]] | None = None,
     ) -> None:
         self._subject = subject
         self._cloud = cloud
         self._reader = self._fresh_reader()
         self._watch = watch
+        self._absences = dict(absences or {})
         self._seen = Audit(poll_interval=subject.poll_interval)
+        self._seen.absent(self._absences)
 
     def _fresh_reader(self) -> Reader:
         return Reader(bootstrap=self._subject.bootstrap, prefix=self._subject.prefix)
@@ -146,6 +150,7 @@ class Trial:
             "*": harness_outages,
         }
         audit.excuse(outages)
+        audit.absent(self._absences)
         return audit.verdict()
 
     async def _step(self, seconds: float) -> None:

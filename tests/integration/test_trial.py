@@ -92,9 +92,11 @@ def bootstrap(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def trial_of(publisher: Publisher, bootstrap: str, cloud: Cloud) -> AsyncIterator[Trial]:
+async def trial_of(
+    publisher: Publisher, bootstrap: str, cloud: Cloud, **more: object
+) -> AsyncIterator[Trial]:
     subject = Subject(bootstrap, publisher.prefix, 10.0, Path("unused"), None)
-    async with Trial(subject=subject, cloud=cloud) as trial:
+    async with Trial(subject=subject, cloud=cloud, **more) as trial:
         await trial.find_topics()
         yield trial
 
@@ -142,6 +144,22 @@ async def test_draining_ends_once_all_that_is_current_was_seen(bootstrap: str) -
         assert await trial.drain(at_most=30) == 0
         cloud.serve("third", 0, b"third")
         assert await trial.drain(at_most=0.5) == 1
+
+
+async def test_nothing_is_awaited_of_a_tenant_that_was_removed(bootstrap: str) -> None:
+    cloud = Cloud()
+    cloud.serve("first", 0, b"first", until=50.0)
+    cloud.serve("second", 0, b"second")
+    gone = {TENANT: [(10.0, None)]}
+    async with (
+        publishing(bootstrap) as publisher,
+        trial_of(publisher, bootstrap, cloud, absences=gone) as trial,
+    ):
+        async with publisher.producer.transaction():
+            await publisher.alert("first", b"first")
+        assert await trial.drain(at_most=30) == 0
+        verdict = await trial.judge()
+    assert (verdict.expected, verdict.published, verdict.report()) == (1, 1, [])
 
 
 async def test_what_is_wrong_in_the_topic_is_counted(bootstrap: str) -> None:

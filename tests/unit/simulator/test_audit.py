@@ -175,6 +175,61 @@ def test_no_outage_excuses_what_is_current_at_the_end(scene: Scene) -> None:
     assert scene.audit.verdict().faults["lost"] == 1
 
 
+@pytest.mark.parametrize(
+    ("span", "absences", "expected", "lost"),
+    [
+        pytest.param((100, 150), [(0, 160)], 0, 0, id="gone before the tenant was added"),
+        pytest.param((100, 150), [(0, 145)], 0, 0, id="gone within a poll of it"),
+        pytest.param((100, 150), [(0, 120)], 1, 1, id="there for long after it was added"),
+        pytest.param((100, None), [(0, 120)], 1, 1, id="still there after it was added"),
+        pytest.param((100, None), [(90, None)], 0, 0, id="came after the tenant was removed"),
+        pytest.param((100, None), [(105, None)], 0, 0, id="came within a poll of it"),
+        pytest.param((100, None), [(150, None)], 1, 1, id="came long before it was removed"),
+        pytest.param((100, 200), [(50, 130), (138, None)], 0, 0, id="there for less than a poll"),
+        pytest.param((100, 200), [(0, 90), (210, None)], 1, 1, id="absent at other times"),
+    ],
+)
+def test_what_could_be_read_only_while_its_tenant_was_none_is_not_expected(
+    scene: Scene,
+    span: tuple[float, float | None],
+    absences: list[tuple[float, float | None]],
+    expected: int,
+    lost: int,
+) -> None:
+    scene.serve(span=span)
+    scene.audit.absent({TENANT: absences, OTHER: [(0, None)]})
+    verdict = scene.audit.verdict()
+    assert (verdict.expected, verdict.excused, faults(verdict)) == (
+        expected,
+        0,
+        {"lost": 1} if lost else {},
+    )
+
+
+def test_outages_and_absences_add_up(scene: Scene) -> None:
+    scene.serve(span=(100, 150))
+    scene.audit.absent({TENANT: [(0, 120)]})
+    scene.audit.excuse({"*": [(125, 145)]})
+    verdict = scene.audit.verdict()
+    assert (verdict.expected, verdict.excused, faults(verdict)) == (0, 0, {})
+
+
+def test_what_is_there_though_its_tenant_was_none_is_judged_as_all_else(scene: Scene) -> None:
+    scene.serve(span=(100, None))
+    scene.audit.absent({TENANT: [(0, None)]})
+    scene.publish()
+    scene.publish()
+    verdict = scene.audit.verdict()
+    assert (verdict.expected, faults(verdict)) == (1, {"twice": 1})
+
+
+def test_nothing_is_missing_of_a_tenant_that_is_none_now(scene: Scene) -> None:
+    scene.serve("a")
+    scene.serve("b", tenant=OTHER)
+    scene.audit.absent({TENANT: [(50, None)], OTHER: [(0, 40)]})
+    assert scene.audit.missing() == 1
+
+
 @pytest.mark.parametrize(("excused", "exit_code"), [(2, 0), (3, 1)])
 def test_more_than_two_percent_excused_fail_the_run(
     scene: Scene, excused: int, exit_code: int
