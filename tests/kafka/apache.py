@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,7 +33,6 @@ rootLogger.appenderRef.console.ref=console
 _SETTINGS = {
     "process.roles": "broker,controller",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "PLAINTEXT",
     "auto.create.topics.enable": "false",
     "num.partitions": "1",
@@ -85,6 +84,10 @@ def jars() -> Path:
     return _JARS
 
 
+def _listeners(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
+
+
 def _cluster_id() -> str:
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -101,6 +104,10 @@ class ApacheKafka:
         properties: settings on top of those for tests, for each node.
         heap: the bound on each node's heap.
         advertised: the port that clients of a single node are sent to: a proxy's.
+        doors: more listeners by name: for each node the port that it listens on, and the one that
+            whoever came by this listener is sent to.
+        volume: called with each node's data folder before anything is written there: a file system
+            may be mounted on it.
     """
 
     def __init__(
@@ -110,9 +117,11 @@ class ApacheKafka:
         properties: Mapping[str, str] | None = None,
         heap: str = "512m",
         advertised: int | None = None,
+        doors: Mapping[str, Sequence[tuple[int, int]]] | None = None,
+        volume: Callable[[Path], None] | None = None,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="apache-kafka-")
-        root = Path(self._folder.name)
+        root = self._root = Path(self._folder.name)
         self._ports = [free_port() for _ in range(brokers)]
         controllers = [free_port() for _ in range(brokers)]
         quorum = ",".join(f"127.0.0.1:{port}" for port in controllers)
@@ -131,13 +140,19 @@ class ApacheKafka:
         ]
         self.nodes: list[Child] = []
         for index, (port, controller) in enumerate(zip(self._ports, controllers, strict=True)):
-            listeners = f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"
+            at, sent_to = {"PLAINTEXT": port}, {"PLAINTEXT": advertised or port}
+            for name, nodes in (doors or {}).items():
+                at[name], sent_to[name] = nodes[index]
+            both = {"CONTROLLER": controller}
             settings = _SETTINGS | {
                 "node.id": str(index + 1),
-                "listeners": listeners,
-                "advertised.listeners": listeners.replace(str(port), str(advertised or port), 1),
+                "listeners": _listeners(at | both),
+                "advertised.listeners": _listeners(sent_to | both),
+                "listener.security.protocol.map": ",".join(
+                    f"{name}:PLAINTEXT" for name in at | both
+                ),
                 "controller.quorum.bootstrap.servers": quorum,
-                "log.dirs": str(root / f"data-{index + 1}"),
+                "log.dirs": str(self.data_of(index)),
                 "default.replication.factor": str(min(3, brokers)),
                 "offsets.topic.replication.factor": str(min(3, brokers)),
                 "transaction.state.log.replication.factor": str(min(3, brokers)),
@@ -147,6 +162,9 @@ class ApacheKafka:
             file = root / f"server-{index + 1}.properties"
             lines = [f"{key}={value}" for key, value in (settings | dict(properties or {})).items()]
             file.write_text("\n".join(lines))
+            self.data_of(index).mkdir()
+            if volume is not None:
+                volume(self.data_of(index))
             self.nodes.append(
                 Child(
                     name=f"kafka-{index + 1}",
@@ -160,6 +178,10 @@ class ApacheKafka:
     def bootstrap(self) -> str:
         """The brokers' addresses, as HOST:PORT with commas between."""
         return ",".join(f"127.0.0.1:{port}" for port in self._ports)
+
+    def data_of(self, index: int) -> Path:
+        """Return the folder of one node's data."""
+        return self._root / f"data-{index + 1}"
 
     def _format(self, root: Path) -> None:
         cluster = _cluster_id()
@@ -200,12 +222,16 @@ class ApacheKafka:
         for node in self.nodes:
             if not node.running:
                 node.start()
-        for node, port in zip(self.nodes, self._ports, strict=True):
+        for index in range(len(self.nodes)):
+            self.await_node(index, timeout=timeout)
 
-            def joined(port: int = port) -> bool:
-                return brokers_known("127.0.0.1", port) >= len(self.nodes)
+    def await_node(self, index: int, *, timeout: float = 60) -> None:
+        """Wait until one node, started before, answers and knows of all."""
 
-            node.wait_until(joined, what="answer", timeout=timeout)
+        def joined() -> bool:
+            return brokers_known("127.0.0.1", self._ports[index]) >= len(self.nodes)
+
+        self.nodes[index].wait_until(joined, what="answer", timeout=timeout)
 
     def stop(self) -> None:
         """End every node in good order; `start` brings them back with their data."""
