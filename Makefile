@@ -6,10 +6,11 @@ RUN_STAMP := $(VENV)/.run-$(shell cat requirements/run.txt requirements/demo.txt
 DEV_STAMP := $(VENV)/.dev-$(shell cat requirements/dev.txt requirements/demo.txt pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 SECONDS ?= 0
 RUNS ?= 20
+FAULTS ?= 20
 SEED ?= 0
 TESTS ?= tests
 
-.PHONY: demo test check bench crash format lock docs clean help
+.PHONY: demo test check bench crash chaos format lock docs clean help
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -46,6 +47,9 @@ bench: $(DEV_STAMP) ## The daemon beside a bare loop on Apache Kafka, in one run
 
 crash: $(DEV_STAMP) ## kill -9 at random on Apache Kafka, RUNS times, then the audit.
 	@$(BIN)/python -m tests.crash --runs $(RUNS) --seed $(SEED)
+
+chaos: $(DEV_STAMP) ## FAULTS faults at random on replicas and brokers, then the audit; SEED replays.
+	@$(BIN)/python -m tests.chaos --faults $(FAULTS) --seed $(SEED)
 
 format: $(DEV_STAMP) ## Format and mend what the linter can.
 	$(BIN)/ruff format .
