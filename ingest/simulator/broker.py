@@ -5,9 +5,11 @@ and promises nothing over a crash; guarantees are proven on Apache Kafka.
 """
 
 import importlib.util
+import random
 import socket
 import struct
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,6 +18,9 @@ from ingest.simulator.processes import Child
 
 _PACKAGE = "noida_db"
 _START_SECONDS = 20
+_NOT_HANDED_OUT = (15_000, 32_000)
+"""Above what services use, below what Linux gives to connections (ip_local_port_range)."""
+
 _ASK_SECONDS = 2
 # Metadata (3) v4, correlation 1, client "probe", no topics, none to be made: answered by every
 # broker since 0.11, and only by one that knows its cluster.
@@ -27,11 +32,16 @@ class BrokerMissing(Exception):
 
 
 def free_port() -> int:
-    """Return a port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port on loopback that nobody has, and that no connection is given by chance.
+
+    One of those that the kernel hands out may be taken before it is listened on, or while a server
+    restarts; a client that knocks again and again can even be given the very port, and meet itself.
+    """
+    while True:
+        port = random.SystemRandom().randrange(*_NOT_HANDED_OUT)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def brokers_known(host: str, port: int) -> int:
