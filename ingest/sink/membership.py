@@ -200,6 +200,9 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         if assigned:
             self._consumer.pause(*assigned)
+            for place in assigned:
+                # Nothing is ever read; without a position it asks the leaders for one, again and again.
+                self._consumer.seek(place, 0)
         self._membership.assigned(frozenset(place.partition for place in assigned))
 
 

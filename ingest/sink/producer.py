@@ -30,6 +30,12 @@ class Refusal(Exception):
     reason: str = "refused"
 
 
+def _retrieve(future: "asyncio.Future[object]") -> None:
+    """Look at an outcome, so that asyncio does not complain that nobody did."""
+    if not future.cancelled():
+        future.exception()
+
+
 @dataclass(slots=True)
 class _Parcel:
     """Records for one partition: Kafka batches, each with the places its records came from."""
@@ -104,6 +110,8 @@ class ShardProducer:
         for batch, origins in parcel.batches:
             # Waits until the batch before it for this partition is on its way.
             future = await self._producer.send_batch(batch, topic, partition=partition)
+            # Where the next batch cannot be sent, nobody awaits this one any more.
+            future.add_done_callback(_retrieve)
             futures.append((future, origins))
         for future, origins in futures:
             try:

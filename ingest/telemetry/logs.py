@@ -37,6 +37,9 @@ _SILENT = ("msal",)
 _NEVER_DEBUG = ("aiokafka.conn",)
 """At debug it writes the beginning of each request, and those hold alerts."""
 
+_REPETITIVE = "aiokafka"
+_REPEAT_SECONDS = 10.0
+
 Event = MutableMapping[str, Any]
 
 
@@ -147,6 +150,31 @@ class _Queue(QueueHandler):
             structlog.get_logger("defender_ingest").error("log_lines_dropped", lines=dropped)
 
 
+class _Repeats(logging.Filter):
+    """Lets one in ten seconds through of what Kafka's client says again and again while a broker is down.
+
+    The next one says how many there were. What differs only in its arguments counts as the same.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is to be written."""
+        if not record.name.startswith(_REPETITIVE):
+            return True
+        kind = (record.name, record.levelno, str(record.msg))
+        since, more = self._said.get(kind, (float("-inf"), 0))
+        if record.created - since < _REPEAT_SECONDS:
+            self._said[kind] = (since, more + 1)
+            return False
+        self._said[kind] = (record.created, 0)
+        if more:
+            record.msg = f"{record.msg} ({more} more like it since)"
+        return True
+
+
 class _Writer(logging.StreamHandler[TextIO]):
     """Writes lines. One that cannot be written is lost: the default would show it unmasked."""
 
@@ -191,6 +219,8 @@ def logging_to(stream: TextIO, settings: Logs, *, secrets: list[str]) -> Iterato
     root = logging.getLogger()
     before = (list(root.handlers), root.level)
     root.handlers = [_Queue(lines)]
+    if level != logging.DEBUG:
+        root.handlers[0].addFilter(_Repeats())
     root.setLevel(logging.DEBUG if level == logging.DEBUG else max(level, logging.WARNING))
     ours = logging.getLogger("defender_ingest")
     ours.setLevel(level)

@@ -318,3 +318,19 @@ def test_a_secret_that_is_learnt_while_the_process_runs_is_masked_from_then_on()
         structlog.get_logger("defender_ingest").info("said", words=f"{SECRET} the-next-secret/2")
     assert not find_leaks(stream.getvalue(), [SECRET, "the-next-secret/2"])
     assert MASK in stream.getvalue()
+
+
+def test_what_kafkas_client_says_again_and_again_is_written_once_and_counted(log):
+    moments = iter([100.0] * 50 + [111.0] * 50)
+
+    def work() -> None:
+        library = logging.getLogger("aiokafka.conn")
+        for node in range(100):
+            record = library.makeRecord(
+                library.name, logging.ERROR, "", 0, "Unable to connect to %s", (node,), None
+            )
+            record.created = next(moments)
+            library.handle(record)
+
+    said = [event["event"] for event in log(work, level="info").events]
+    assert said == ["Unable to connect to 0", "Unable to connect to 50 (49 more like it since)"]
