@@ -97,6 +97,7 @@ class SimulatedCloud:
             client_secret=plan.client_secret,
             token_seconds=plan.token_seconds,
             customer=self.customers.get,
+            of_domain={one.domain: one for one in self.customers.values()}.get,
             book=self.book,
         )
         self._alerts = alerts.AlertApi(

@@ -1,5 +1,6 @@
 """One simulated tenant: its alerts, its limits, what is wrong with it now, what was recorded of it."""
 
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -7,6 +8,8 @@ from ingest.simulator.faults import Fault, Layer
 from ingest.simulator.population import Population
 from ingest.simulator.quota import CallMeter, Quota
 from ingest.simulator.record import Outages
+
+_IN_DOMAINS = frozenset(string.ascii_lowercase + string.digits)
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +32,12 @@ class Customer:
     faults: list[Fault] = field(default_factory=list)
     tokens_since: int = 0
     blocked_until: float = 0.0
+
+    @property
+    def domain(self) -> str:
+        """The domain name that its directory was founded with."""
+        name = "".join(letter for letter in self.name.lower() if letter in _IN_DOMAINS)
+        return f"{name}.onmicrosoft.com"
 
     def afflicted(self, now: float, *layers: Layer) -> Iterator[Fault]:
         """Yield the faults that show in these layers now, oldest first."""

@@ -143,6 +143,7 @@ class Entra:
         client_secret: its secret.
         token_seconds: how long tokens live.
         customer: finds a tenant by id or gives None.
+        of_domain: finds a tenant by a domain name in lower case or gives None.
     """
 
     def __init__(
@@ -154,6 +155,7 @@ class Entra:
         client_secret: str,
         token_seconds: int,
         customer: Callable[[str], Customer | None],
+        of_domain: Callable[[str], Customer | None],
         book: FaultBook,
     ) -> None:
         self._timeline = timeline
@@ -163,6 +165,7 @@ class Entra:
         self._client_secret = client_secret
         self._token_seconds = token_seconds
         self._customer = customer
+        self._of_domain = of_domain
         self._book = book
         self._grants: dict[str, Grant] = {}
         self._sweep_at = 0.0
@@ -187,9 +190,11 @@ class Entra:
         return self._grants.get(token)
 
     def _configuration(self, tenant: str, host: str, *, v2: bool) -> Response:
-        if self._customer(tenant) is None:
+        customer = self._customer(tenant) or self._of_domain(tenant.lower())
+        if customer is None:
             return self._refusal(90002, {"tenant": tenant}, {}, error="invalid_tenant")
-        root = f"https://{host}/{tenant}"
+        # Asked by a domain name, it answers with the id: this is how the one is found by the other.
+        root = f"https://{host}/{customer.id}"
         version = "/v2.0" if v2 else ""
         return json_answer(
             200,
@@ -202,7 +207,7 @@ class Entra:
                 "id_token_signing_alg_values_supported": ["RS256"],
                 "response_types_supported": ["code", "id_token", "code id_token"],
                 "scopes_supported": ["openid", "profile", "email", "offline_access"],
-                "issuer": f"{root}/v2.0" if v2 else f"https://sts.windows.net/{tenant}/",
+                "issuer": f"{root}/v2.0" if v2 else f"https://sts.windows.net/{customer.id}/",
                 "authorization_endpoint": f"{root}/oauth2{version}/authorize",
                 "tenant_region_scope": "EU",
                 "cloud_instance_name": "microsoftonline.com",

@@ -32,6 +32,30 @@ def test_the_older_openid_configuration_names_the_older_endpoint(caller):
     assert document["token_endpoint"] == f"https://login.test/{caller.tenant}/oauth2/token"
 
 
+def test_a_tenant_that_is_asked_for_by_its_domain_is_answered_with_its_id(caller):
+    customer = caller.cloud.customers[caller.tenant]
+    assert customer.domain == "contosobank1.onmicrosoft.com"
+    for name in (customer.domain, customer.domain.upper()):
+        path = f"/{name}/v2.0/.well-known/openid-configuration"
+        document = json.loads(caller.cloud.handle("GET", path, "", {"host": "login.test"}).body)
+        root = f"https://login.test/{customer.id}"
+        assert document["issuer"] == f"{root}/v2.0"
+        assert document["token_endpoint"] == f"{root}/oauth2/v2.0/token"
+
+
+def test_every_tenant_has_a_domain_of_its_own(make_caller):
+    customers = make_caller(tenants=200, backlog=0).cloud.customers.values()
+    assert len({customer.domain for customer in customers}) == 200
+
+
+@pytest.mark.parametrize("name", ["nobody.onmicrosoft.com", "organizations"])
+def test_an_unknown_domain_has_no_openid_configuration(caller, name):
+    path = f"/{name}/v2.0/.well-known/openid-configuration"
+    answer = caller.cloud.handle("GET", path, "", {"host": "login.test"})
+    assert answer.status == 400
+    assert json.loads(answer.body)["error"] == "invalid_tenant"
+
+
 def test_an_unknown_tenant_has_no_openid_configuration(caller):
     path = "/00000000-0000-0000-0000-000000000000/v2.0/.well-known/openid-configuration"
     answer = caller.cloud.handle("GET", path, "", {"host": "login.test"})
