@@ -2,6 +2,7 @@
 
     IngestError
     ├─ SettingsError                    STOP        a key, a file or a value of ours is wrong
+    ├─ CommandRefused                   STOP        an operator's command asks for what must not be
     ├─ SourceError                                  one tenant's cloud
     │   ├─ SourceUnavailable            RETRY       network, 5xx, cut or unreadable answers
     │   ├─ Throttled                    RETRY       429, with the wait that was asked for
@@ -61,6 +62,21 @@ class SettingsError(IngestError):
         self.problems = problems
 
 
+class CommandRefused(IngestError):
+    """What an operator's command asks for is not done; the message says why, and what to do instead.
+
+    Args:
+        message: what is wrong, with whom, and the remedy.
+        usage: whether the words of the command itself are wrong, and not what they meet.
+    """
+
+    recovery = Recovery.STOP
+
+    def __init__(self, message: str, *, usage: bool = False) -> None:
+        super().__init__(message)
+        self.exit_code = 64 if usage else 65
+
+
 class SourceError(IngestError):
     """One tenant's cloud did not answer as hoped.
 
@@ -78,6 +94,8 @@ class SourceError(IngestError):
 
 class SourceUnavailable(SourceError):
     """Network trouble, 5xx, cut or unreadable answers."""
+
+    exit_code: ClassVar[int] = 75
 
 
 class Throttled(SourceError):
@@ -122,6 +140,8 @@ class SinkError(IngestError):
 class SinkUnavailable(SinkError):
     """The outcome of a commit is unknown: nothing or everything of it is there."""
 
+    exit_code: ClassVar[int] = 75
+
 
 class Rewound(SinkError):
     """The shard went back to its last checkpoint; restore, decide anew, commit again."""
@@ -146,6 +166,8 @@ class RecordsRejected(SinkError):
 
 class SinkForbidden(SinkError):
     """The principal lacks a right; the message names operation and resource."""
+
+    exit_code: ClassVar[int] = 77
 
 
 class TopicMismatch(SinkError):

@@ -1,4 +1,4 @@
-"""One HTTP session for the token requests of all tenants, bounded in time and in bytes."""
+"""One HTTP session for all requests to the login host, bounded in time and in bytes."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -116,14 +116,24 @@ class TokenHttp:
         """Return a client for one token request."""
         return Exchange(functools.partial(self._send))
 
+    def get(self, url: str) -> Answer:
+        """Ask for a document; a redirect is an answer like any other, and not followed."""
+        return self._call("GET", url, data=None, headers={"Accept": "application/json"})
+
     def close(self) -> None:
         """Close every connection."""
         self._session.close()
 
     def _send(self, url: str, *, data: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
+        return self._call("POST", url, data=data, headers=headers)
+
+    def _call(
+        self, method: str, url: str, *, data: Mapping[str, str] | None, headers: Mapping[str, str]
+    ) -> Answer:
         deadline = self._monotonic() + self._timeout
         # Given with each request: in a session's own `verify` an environment variable overrides it.
-        with self._session.post(
+        with self._session.request(
+            method,
             url,
             data=data,
             headers=headers,

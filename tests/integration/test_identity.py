@@ -15,12 +15,15 @@ from prometheus_client import CollectorRegistry
 
 from ingest.errors import (
     Blame,
+    CommandRefused,
     CredentialRejected,
     SourceError,
     SourceUnavailable,
     TenantRejected,
     Throttled,
 )
+from ingest.identity.directory import tenant_of_domain
+from ingest.identity.http import TokenHttp
 from ingest.identity.tokens import Tokens
 from ingest.model.tenant import Tenant
 from ingest.runtime.clock import SystemClock
@@ -303,3 +306,33 @@ async def test_what_holds_a_token_does_not_show_it(start):
     shown = json.dumps([repr(granted), repr(tokens), str(tokens._credential), repr(tokens._entra)])
     assert find_leaks(shown, [SECRET, token, granted.token]) == []
     assert find_leaks(repr(tokens._held), [SECRET, token]) == []
+
+
+async def test_a_domains_tenant_is_found_over_tls(start):
+    side = await start()
+    customer = side.cloud.customers[side.tenants[1].id]
+    http = TokenHttp(
+        threads=1, ca_file=side.ca_file, timeout_seconds=20, monotonic=SystemClock().monotonic
+    )
+    try:
+        found = await asyncio.to_thread(
+            tenant_of_domain, customer.domain, login_url=side.url, http=http
+        )
+        assert found == customer.id
+        with pytest.raises(CommandRefused, match=r"nobody\.test belongs to no tenant"):
+            await asyncio.to_thread(tenant_of_domain, "nobody.test", login_url=side.url, http=http)
+    finally:
+        http.close()
+    assert side.cloud.asked == []
+
+
+async def test_a_login_host_that_is_not_trusted_is_not_asked_whose_a_domain_is(start):
+    side = await start()
+    http = TokenHttp(threads=1, ca_file=None, timeout_seconds=20, monotonic=SystemClock().monotonic)
+    try:
+        with pytest.raises(SourceUnavailable, match="not trusted: check ca_file") as refusal:
+            await asyncio.to_thread(tenant_of_domain, "nobody.test", login_url=side.url, http=http)
+        # What urllib3 raised is behind it, and keeps a pool of connections open as long as it lives.
+        refusal.value.__context__ = None
+    finally:
+        http.close()
