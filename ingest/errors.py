@@ -18,6 +18,7 @@
         ├─ TopicMismatch                STOP        a topic exists with the wrong shape or owner
         ├─ NotOwner                     RETRY       the shard is another replica's now
         ├─ RegistrationUnreadable       PARK        a person has to look
+        ├─ StatusUnreadable             RETRY       the next renewal is another record
         └─ CheckpointUnreadable         PARK        a person has to look
 
 No message carries a secret, a token or alert content.
@@ -185,6 +186,10 @@ class RegistrationUnreadable(SinkError):
     """A tenant's record in the tenants topic cannot be decoded; it is not read until somebody acts."""
 
     recovery = Recovery.PARK
+
+
+class StatusUnreadable(SinkError):
+    """A tenant's record in the tenant-status topic cannot be decoded; only its readers care."""
 
 
 class CheckpointUnreadable(SinkError):

@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-import msgspec
 import structlog
 
 from ingest.errors import Blame, SinkError
+from ingest.model.report import RENEW_SECONDS, encode_report
 from ingest.model.roster import Registration, Standing
-from ingest.model.status import FeedStatus, State, described, instant_text
+from ingest.model.status import FeedStatus, State
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.pipeline.ports import Clock, CommitLog, Encoder, Placement
 from ingest.pipeline.worker import Worker
@@ -18,12 +18,6 @@ from ingest.pipeline.worker import Worker
 _LOOK_SECONDS = 1.0
 _LINE_SECONDS = 60.0
 _FORGET_SECONDS = 5.0
-
-RENEW_SECONDS = 60.0
-"""How often a tenant's status is written though nothing happened to it."""
-
-_FRESH_SECONDS = 3 * RENEW_SECONDS
-"""After so long without a renewal a status is the word of somebody who is gone."""
 
 Spawn = Callable[[str, Callable[[], Awaitable[None]]], Callable[[], Awaitable[None]]]
 """Runs an eternal coroutine function under a name, and again if it ends unbidden; returns what ends it."""
@@ -195,13 +189,8 @@ class Fleet:
             self._report(reader.worker.status, soon=news)
 
     def _report(self, status: FeedStatus, *, soon: bool) -> None:
-        document = {
-            "v": 1,
-            **described(status),
-            "replica": self._replica,
-            "fresh_until": instant_text(self._clock.unix() + _FRESH_SECONDS),
-        }
-        self._log.report(status.feed.tenant, msgspec.json.encode(document), soon=soon)
+        value = encode_report(status, replica=self._replica, now=self._clock.unix())
+        self._log.report(status.feed.tenant, value, soon=soon)
 
     def _say(self) -> None:
         statuses = self.snapshot()

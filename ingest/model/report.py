@@ -1,0 +1,173 @@
+"""A tenant's status as it stands in the tenant-status topic: how it is written, and how it is to be read.
+
+Whoever owns a tenant renews its status; one that nobody renews is the word of somebody who is gone. So
+a reader takes it through `seen`, which shows it as unread after a while, and never as the last good word.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ingest.errors import StatusUnreadable
+from ingest.model.instant import format_instant, from_unix, parse_instant, to_unix
+from ingest.model.roster import Registration, Standing
+from ingest.model.status import FeedStatus, State, described, instant_text
+
+VERSION = 1
+"""The version of the records; any other is shown as unreadable."""
+
+RENEW_SECONDS = 60.0
+"""How often a status is written though nothing happened."""
+
+FRESH_SECONDS = 3 * RENEW_SECONDS
+"""After so long without a renewal a status is the word of somebody who is gone."""
+
+NOT_READ_YET, UNREAD, UNREADABLE, REMOVED = "not-read-yet", "unread", "unreadable", "removed"
+"""What a reader shows beside the states that a feed itself can be in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One status as it was written; times are Unix seconds.
+
+    `replica` is who wrote it, and `fresh_until` when it is to be believed no more.
+    """
+
+    tenant: str
+    state: str
+    code: str
+    reason: str
+    must_act: str
+    since: float
+    fresh_at: float | None
+    watermark: float | None
+    replica: str
+    fresh_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How a registered tenant is doing, as a reader is to show it; times are Unix seconds."""
+
+    registration: Registration
+    state: str
+    reason: str
+    must_act: str
+    since: float | None = None
+    code: str = ""
+    fresh_at: float | None = None
+    report: Report | None = None
+
+
+def encode_report(status: FeedStatus, *, replica: str, now: float) -> bytes:
+    """Write a record's value; its key is the tenant's GUID."""
+    document = {
+        "v": VERSION,
+        **described(status),
+        "replica": replica,
+        "fresh_until": instant_text(now + FRESH_SECONDS),
+    }
+    return msgspec.json.encode(document)
+
+
+def decode_report(key: bytes, value: bytes) -> Report:
+    """Read a record.
+
+    Raises:
+        StatusUnreadable: it is damaged, or of another version; nothing is guessed.
+    """
+    try:
+        document = _document(value)
+        return Report(
+            tenant=key.decode(),
+            state=_text(document, "state"),
+            code=_text(document, "code"),
+            reason=_text(document, "reason"),
+            must_act=_text(document, "must_act"),
+            since=_instant(document, "since"),
+            fresh_at=_instant_or_none(document, "fresh_at"),
+            watermark=_instant_or_none(document, "watermark"),
+            replica=_text(document, "replica"),
+            fresh_until=_instant(document, "fresh_until"),
+        )
+    except (LookupError, ValueError, TypeError, RecursionError) as error:
+        raise StatusUnreadable(
+            f"the status of tenant {key[:64].decode(errors='replace')} is damaged or of another version: "
+            "list with the version that runs; its next renewal mends it"
+        ) from error
+
+
+def seen(registration: Registration, status: Report | StatusUnreadable | None, now: float) -> Seen:
+    """Return what to show of a registered tenant at `now`, given what its status says, if anything.
+
+    Who is not to be read is so by its registration, whatever was said before.
+    """
+    if registration.standing is not Standing.ACTIVE:
+        why = f": {registration.why}" if registration.why else ""
+        return Seen(
+            registration=registration,
+            state=str(registration.standing),
+            reason=f"{registration.standing} by {registration.by}{why}",
+            must_act="nobody",
+            since=registration.at,
+        )
+    if isinstance(status, StatusUnreadable):
+        return Seen(registration, UNREADABLE, str(status), "us")
+    if status is None or (status.state == State.PAUSED and status.fresh_until >= now):
+        # A word of its pause that stands for moments more says nothing of its being read.
+        words = "not read yet: no replica has reported on it since it was registered so"
+        return Seen(registration, NOT_READ_YET, words, "nobody", since=registration.at)
+    if status.fresh_until < now:
+        return _unread(registration, status)
+    return Seen(
+        registration=registration,
+        state=status.state,
+        reason=status.reason,
+        must_act=status.must_act,
+        since=status.since,
+        code=status.code,
+        fresh_at=status.fresh_at,
+        report=status,
+    )
+
+
+def _unread(registration: Registration, status: Report) -> Seen:
+    """Show a status that nobody renewed: what it said last is not known to hold (law 7)."""
+    renewed = format_instant(from_unix(status.fresh_until - FRESH_SECONDS))[:19]
+    if status.fresh_at is None:
+        words = "never read to the end"
+    else:
+        words = f"unread since {format_instant(from_unix(status.fresh_at))[:19]}Z"
+    return Seen(
+        registration=registration,
+        state=UNREAD,
+        reason=f"{words}: no replica has reported on it since {renewed}Z; see that the daemon runs",
+        must_act="us",
+        since=status.fresh_at,
+        fresh_at=status.fresh_at,
+        report=status,
+    )
+
+
+def _document(value: bytes) -> dict[str, Any]:
+    document = msgspec.json.decode(value)
+    if not isinstance(document, dict) or document["v"] != VERSION:
+        raise ValueError("of another version")
+    return document
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    value = document[name]
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _instant(document: Mapping[str, Any], name: str) -> float:
+    return to_unix(parse_instant(document[name]))
+
+
+def _instant_or_none(document: Mapping[str, Any], name: str) -> float | None:
+    return None if document.get(name) is None else _instant(document, name)
