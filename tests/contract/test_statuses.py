@@ -1,0 +1,91 @@
+"""The tenant-status topic as its readers find it: on the embedded broker and on Apache Kafka."""
+
+import asyncio
+import random
+import uuid
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry
+
+from ingest.errors import Blame, SinkUnavailable, StatusUnreadable
+from ingest.model.report import encode_report
+from ingest.model.status import FeedStatus, State
+from ingest.model.tenant import FeedKey
+from ingest.runtime.clock import SystemClock
+from ingest.settings.models import Kafka
+from ingest.simulator.broker import free_port
+from ingest.sink.connection import Connection
+from ingest.sink.log import KafkaCommitLog
+from ingest.sink.statuses import read_statuses
+from ingest.sink.topics import TopicNames
+from ingest.telemetry.metrics import SinkMetrics
+
+SHARDS = 4
+TENANTS = [str(uuid.UUID(int=n)) for n in range(1, 9)]
+
+
+def value(tenant, state=State.HEALTHY):
+    status = FeedStatus(FeedKey(tenant), "contoso", state, "ok", "read", Blame.NOBODY, since=1e9)
+    return encode_report(status, replica="host:1", now=1e9)
+
+
+@pytest.fixture(params=["embedded", pytest.param("apache", marks=pytest.mark.kafka)])
+def settings(request):
+    fixture = "apache_kafka" if request.param == "apache" else "embedded_kafka"
+    broker = request.getfixturevalue(fixture)
+    return Kafka(
+        bootstrap_servers=broker.bootstrap.split(","),
+        prefix=f"t{uuid.uuid4().hex[:8]}",
+        shards=SHARDS,
+        alert_partitions=1,
+        replication_factor=1,
+    )
+
+
+async def read(settings, **changes):
+    connection = Connection(settings=settings, client_id="reader")
+    topic = TopicNames(settings.prefix).status
+    return await read_statuses(connection, topic=topic, shards=settings.shards, **changes)
+
+
+async def until(settings, holds):
+    async with asyncio.timeout(30):
+        while not holds(found := await read(settings)):
+            await asyncio.sleep(0.05)
+    return found
+
+
+async def test_the_newest_status_of_every_tenant_is_read_and_a_forgotten_one_is_not(settings):
+    log = KafkaCommitLog(
+        settings=settings,
+        client_id="app-1",
+        metrics=SinkMetrics(CollectorRegistry()),
+        clock=SystemClock(),
+        log=structlog.get_logger(),
+        rng=random.Random(1),
+    )
+    async with asyncio.timeout(60), log, log.membership:
+        for tenant in TENANTS:
+            await log.restore(FeedKey(tenant))
+            log.report(tenant, value(tenant), soon=True)
+        await until(settings, lambda found: set(found) == set(TENANTS))
+        log.report(TENANTS[0], value(TENANTS[0], State.FAILING), soon=True)
+        log.report(TENANTS[1], None, soon=True)
+        log.report(TENANTS[2], b'{"v": 2}', soon=True)
+        changed = {TENANTS[0]: "failing", TENANTS[1]: None, TENANTS[2]: None}
+        found = await until(
+            settings,
+            lambda found: (
+                {tenant: getattr(found.get(tenant), "state", None) for tenant in changed} == changed
+            ),
+        )
+    assert set(found) == set(TENANTS) - {TENANTS[1]}
+    assert isinstance(found[TENANTS[2]], StatusUnreadable)
+    assert found[TENANTS[7]].state == "healthy"
+
+
+async def test_brokers_that_cannot_be_reached_are_named_as_such():
+    settings = Kafka(bootstrap_servers=[f"127.0.0.1:{free_port()}"])
+    with pytest.raises(SinkUnavailable, match=r"could not read defender\.tenant-status"):
+        await read(settings)
