@@ -170,7 +170,7 @@ async def _enrol(
     wanted = (Tenant(id=one.id, name=one.name, region=one.region) for one in settings.tenants)
     by = f"{getpass.getuser()}@{socket.gethostname()}"
     signature = Signature(by=by, at=clock.unix(), why="in the daemon's configuration")
-    if writes := at_start(wanted, log.roster.everybody(), signature):
+    if writes := at_start(wanted, log.roster.everybody(), signature, log.roster.unreadable()):
         async with Registrar(settings=settings.kafka, log=events) as registrar:
             await registrar.write(writes)
 

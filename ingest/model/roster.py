@@ -125,8 +125,8 @@ def decode_registration(key: bytes, value: bytes) -> Registration:
     except (LookupError, ValueError, TypeError, RecursionError) as error:
         raise RegistrationUnreadable(
             f"the record of tenant {key[:64].decode(errors='replace')} in the tenants topic is damaged or "
-            "of a newer version; it was left as it is: run the version that wrote it, or write it "
-            "anew with `defender-ingest tenants add`"
+            "of a newer version; it was left as it is: run the version that wrote it, or delete the "
+            "record (see docs/operations.md) and add the tenant anew"
         ) from error
 
 
