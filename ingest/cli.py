@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         for problem in error.problems:
             _complain(problem)
-        return SettingsError.exit_code
+        return error.exit_code
     except IngestError as error:
         _complain(str(error))
         return int(getattr(error, "exit_code", os.EX_SOFTWARE))

@@ -2,6 +2,7 @@
 
     IngestError
     ├─ SettingsError                    STOP        a key, a file or a value of ours is wrong
+    │   └─ TenantsFileRefused           STOP        the same of a file of tenants
     ├─ CommandRefused                   STOP        an operator's command asks for what must not be
     ├─ SourceError                                  one tenant's cloud
     │   ├─ SourceUnavailable            RETRY       network, 5xx, cut or unreadable answers
@@ -61,6 +62,12 @@ class SettingsError(IngestError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class TenantsFileRefused(SettingsError):
+    """A file of tenants has mistakes; nothing of it is applied."""
+
+    exit_code = 65
 
 
 class CommandRefused(IngestError):

@@ -33,7 +33,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         SettingsError: with one line for each mistake: file, key, tenant, what is wrong, remedy.
     """
     problems: list[str] = []
-    content = _read(path)
+    content = _sections(path)
     named = dict(_overrides(environ, problems))
     for keys, (_, value) in named.items():
         _put(content, keys, value)
@@ -44,9 +44,9 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         for found in error.errors(include_url=False, include_input=False):
             keys = tuple(found["loc"])
-            problems.append(_line(path, origins, content, keys, _words(found, keys)))
+            problems.append(problem_line(path, origins, content, keys, in_words(found, keys)))
     for keys, words in _cross_checks(content):
-        problems.append(_line(path, origins, content, keys, words))
+        problems.append(problem_line(path, origins, content, keys, words))
     if problems or settings is None:
         raise SettingsError(sorted(set(problems)))
     return settings
@@ -76,16 +76,28 @@ class _Loader(_Yaml):  # type: ignore[misc]
         return mapping
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _sections(path: Path) -> dict[str, Any]:
+    content = read_yaml(path, absent="give the file with --config")
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError([f"{path}: must be a mapping of sections, such as `kafka:`"])
+    return content
+
+
+def read_yaml(path: Path, *, absent: str) -> Any:
+    """Read a file strictly; `absent` is the remedy where it cannot be read.
+
+    Raises:
+        SettingsError: it is not there, or not YAML, or says something twice.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES)
         _refuse_a_pit(text)
-        content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
-        raise SettingsError(
-            [f"{path}: cannot be read: {error.strerror}; give the file with --config"]
-        ) from None
+        raise SettingsError([f"{path}: cannot be read: {error.strerror}; {absent}"]) from None
     except yaml.constructor.ConstructorError as error:
         # Its words quote the tag, and a secret may begin with an exclamation mark.
         mark = error.problem_mark
@@ -99,11 +111,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError([f"{path}:{where} {error.problem or 'is not YAML'}"]) from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise SettingsError([f"{path}: is not YAML"]) from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingsError([f"{path}: must be a mapping of sections, such as `kafka:`"])
-    return content
 
 
 def _refuse_a_pit(text: bytes) -> None:
@@ -166,7 +173,10 @@ def _put(content: dict[str, Any], keys: Path_, value: Any) -> None:
     content[str(keys[-1])] = value
 
 
-def _line(path: Path, origins: Mapping[Path_, str], content: Any, keys: Path_, words: str) -> str:
+def problem_line(
+    path: Path, origins: Mapping[Path_, str], content: Any, keys: Path_, words: str
+) -> str:
+    """Return one mistake as a line: where it was written, its key, its tenant, what to do."""
     # A variable may give a whole list: then it is the origin of everything in it.
     places = (keys[:end] for end in range(len(keys), 0, -1))
     origin = next((origins[place] for place in places if place in origins), str(path))
@@ -192,7 +202,8 @@ def _whose(content: Any, keys: Path_) -> str:
     return f" (tenant {str(name)[:80]})" if name else ""
 
 
-def _words(found: Any, keys: Path_) -> str:
+def in_words(found: Any, keys: Path_) -> str:
+    """Return what one of pydantic's errors says, with the remedy."""
     message = str(found["msg"]).removeprefix("Value error, ")
     match found["type"]:
         case "extra_forbidden":
@@ -237,7 +248,7 @@ def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
         yield from _check_secret(entra)
     if isinstance(content.get("ca_file"), str):
         yield from _check_authorities(Path(content["ca_file"]))
-    yield from _check_tenants(content)
+    yield from check_tenants(content)
 
 
 def _check_secret(entra: Mapping[str, Any]) -> Iterator[tuple[Path_, str]]:
@@ -272,7 +283,8 @@ def _check_authorities(file: Path) -> Iterator[tuple[Path_, str]]:
         yield ("ca_file",), f"{file} cannot be read: {words}"
 
 
-def _check_tenants(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
+def check_tenants(content: Mapping[str, Any]) -> Iterator[tuple[Path_, str]]:
+    """Yield what no entry of `tenants` can know alone: an id of another, a region that is none."""
     tenants = content.get("tenants")
     if not isinstance(tenants, list):
         return
