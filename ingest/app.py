@@ -6,10 +6,8 @@ are closed backwards, also when opening fails half-way.
 
 import asyncio
 import gc
-import getpass
 import os
 import random
-import socket
 from collections.abc import Coroutine
 from typing import Any
 
@@ -32,6 +30,7 @@ from ingest.portal.web import Portal
 from ingest.runtime.clock import SystemClock
 from ingest.runtime.shutdown import Stages
 from ingest.runtime.supervisor import Supervisor
+from ingest.runtime.whoami import whoami
 from ingest.settings.models import Poll, Settings
 from ingest.sink.log import KafkaCommitLog
 from ingest.sink.registrar import Registrar
@@ -168,8 +167,7 @@ async def _enrol(
 ) -> None:
     """Register the tenants of the configuration that nobody has registered yet."""
     wanted = (Tenant(id=one.id, name=one.name, region=one.region) for one in settings.tenants)
-    by = f"{getpass.getuser()}@{socket.gethostname()}"
-    signature = Signature(by=by, at=clock.unix(), why="in the daemon's configuration")
+    signature = Signature(by=whoami(), at=clock.unix(), why="in the daemon's configuration")
     if writes := at_start(wanted, log.roster.everybody(), signature, log.roster.unreadable()):
         async with Registrar(settings=settings.kafka, log=events) as registrar:
             await registrar.write(writes)
