@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ingest import __version__
+from ingest.commands.parser import add_parser as add_tenants
 from ingest.errors import IngestError, SettingsError
 from ingest.settings.loader import load
 from ingest.settings.models import Settings
@@ -66,6 +67,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     check = commands.add_parser("check-config", help="find every mistake in a configuration")
     _takes_config(check)
     check.set_defaults(run=_check_config)
+
+    add_tenants(commands, _takes_config)
 
     commands.add_parser("schema", help="print the configuration's JSON schema").set_defaults(
         run=_schema

@@ -97,6 +97,23 @@ class Topics:
         finally:
             await admin.close()
 
+    async def absent(self) -> list[str]:
+        """Return the topics that are not there, and make none.
+
+        Raises:
+            SinkError: the brokers cannot be reached.
+        """
+        admin = self._connection.admin()
+        names = [self.names.alerts, self.names.quarantine, *self.names.by_shard]
+        try:
+            await admin.start()
+            present = set(await admin.list_topics())
+        except TROUBLE as error:
+            raise translate(error, "list topics on", self._connection.servers) from error
+        finally:
+            await admin.close()
+        return [name for name in names if name not in present]
+
     async def limits(self) -> TopicLimits:
         """Ask for the limits again: an operator may have changed them."""
         admin = self._connection.admin()

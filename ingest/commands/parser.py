@@ -1,0 +1,121 @@
+"""The words of `defender-ingest tenants`; what they do is loaded only when it is asked for."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ingest.model.report import NOT_READ_YET, REMOVED, UNREAD, UNREADABLE
+from ingest.model.status import State
+from ingest.settings.loader import load
+
+_STATES = [*map(str, State), NOT_READ_YET, UNREAD, UNREADABLE, REMOVED]
+_INTERRUPTED = 130
+
+Subparsers = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_parser(
+    commands: Subparsers,  # type: ignore[valid-type]
+    takes_config: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    """Add the command to the program's own."""
+    tenants = commands.add_parser(  # type: ignore[attr-defined]
+        "tenants",
+        help="list, add, pause, resume and remove tenants; running replicas follow at once",
+        description="Acts on the tenants topic. Running replicas follow at once; none has to run.",
+    )
+    acts = tenants.add_subparsers(required=True, metavar="ACT", dest="act")
+
+    def act(name: str, words: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = acts.add_parser(name, help=words, description=words)
+        takes_config(parser)
+        parser.set_defaults(run=_run)
+        return parser
+
+    listing = act("list", "Show every tenant and how it is doing, the unwell first.")
+    listing.add_argument("--state", choices=_STATES, metavar="STATE", help=", ".join(_STATES))
+    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    adding = act("add", "Register one tenant, to be read from now on.")
+    adding.add_argument("tenant", metavar="GUID_OR_DOMAIN", help="its directory id, or a domain")
+    adding.add_argument("--name", required=True, help="its name for people, unlike all others")
+    adding.add_argument("--region", help="a key of `regions` in the configuration")
+    _signs(adding)
+
+    changing = act("change", "Give a tenant another name or region.")
+    _means(changing)
+    changing.add_argument("--name", help="its new name")
+    changing.add_argument("--region", help="its new region, a key of `regions`")
+    _signs(changing)
+
+    for name, words in (
+        ("pause", "Read a tenant no more for now; what is remembered of it is kept."),
+        ("resume", "Read a paused tenant again, from where it stopped."),
+        ("remove", "Read a tenant no more, and forget what is remembered of it."),
+    ):
+        parser = act(name, words)
+        _means(parser)
+        _signs(parser)
+
+    applying = act("apply", "Make the tenants that came from files those of a file.")
+    applying.add_argument("file", type=Path, metavar="FILE", help="YAML: a list of tenants")
+    applying.add_argument("--dry-run", action="store_true", help="show what would be done only")
+    applying.add_argument(
+        "--allow-removals",
+        type=_count,
+        metavar="N",
+        help="remove up to N tenants (default: 5%% of those that came from files)",
+    )
+    _signs(applying)
+
+
+def _means(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tenant", metavar="TENANT", help="its GUID or its name")
+
+
+def _signs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--why", default="", metavar="TEXT", help="kept in its record")
+    parser.add_argument("--by", metavar="WHO", help="kept in its record (default: USER@HOST)")
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError("must be a number of tenants, such as 12")
+    return int(text)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = load(Path(arguments.config), os.environ)
+    # Not at the top: other commands need none of it.
+    from ingest.commands.tenants import perform  # noqa: PLC0415
+    from ingest.telemetry.logs import logging_to  # noqa: PLC0415
+
+    secret = settings.entra.client_secret
+    secrets = [] if secret is None else [secret.get_secret_value()]
+    # Always JSON, and every change: the words for people are on standard output.
+    level = "debug" if settings.logs.level == "debug" else "info"
+    logs = settings.logs.model_copy(update={"format": "json", "level": level})
+    library = logging.getLogger("aiokafka")
+    former = library.level
+    # What it complains of is told once, as the error that the command ends in.
+    library.setLevel(logging.CRITICAL)
+    try:
+        with logging_to(sys.stderr, logs, secrets=secrets):
+            code = perform(arguments, settings, say=_say)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads has seen enough; the interpreter would complain of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return os.EX_OK
+    finally:
+        library.setLevel(former)
+    return code
+
+
+def _say(line: str) -> None:
+    print(line)  # noqa: T201 - the command's output

@@ -1,0 +1,321 @@
+"""`defender-ingest tenants`: what each of its acts does, and the plain words that it is told in."""
+
+import argparse
+import asyncio
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from difflib import get_close_matches
+from urllib.parse import quote
+
+import structlog
+
+from ingest.commands.desk import Desk, open_desk
+from ingest.commands.listing import Listing
+from ingest.errors import CommandRefused
+from ingest.identity.directory import domain_of, tenant_of_domain
+from ingest.identity.http import TokenHttp
+from ingest.model.enrolment import (
+    REMOVALS_PERCENT,
+    Plan,
+    Signature,
+    find,
+    from_file,
+    to_add,
+    to_change,
+    to_standing,
+)
+from ingest.model.instant import format_instant, from_unix
+from ingest.model.roster import Origin, Registration, Standing
+from ingest.model.tenant import Tenant, is_guid
+from ingest.runtime.clock import SystemClock
+from ingest.runtime.whoami import whoami
+from ingest.settings.models import Settings
+from ingest.settings.tenants_file import load_tenants
+
+_LONGEST_NAME = 200
+_DEFAULT_REGION = "commercial"
+_DAY = 86_400
+
+_DONE = {
+    Standing.PAUSED: "paused. Whoever reads it stops at once; what is remembered of it is kept",
+    Standing.ACTIVE: "resumed. It is read from where it stopped, as far as the API still has it",
+    Standing.REMOVED: "removed. Whoever reads it stops at once and forgets where it was; its alerts "
+    "in Kafka stay. Its record is kept, so that no restart brings it back",
+}
+_WANTED = {"pause": Standing.PAUSED, "resume": Standing.ACTIVE, "remove": Standing.REMOVED}
+
+
+def perform(
+    arguments: argparse.Namespace, settings: Settings, *, say: Callable[[str], None]
+) -> int:
+    """Do what was asked for; return the exit code.
+
+    Raises:
+        IngestError: nothing, or not all of it, was done; the message says which.
+    """
+    return asyncio.run(_Acts(settings, arguments, say).perform())
+
+
+class _Acts:
+    """One command: its words, and what each act needs of the world."""
+
+    def __init__(
+        self, settings: Settings, words: argparse.Namespace, say: Callable[[str], None]
+    ) -> None:
+        self._settings = settings
+        self._words = words
+        self._say = say
+        self._clock = SystemClock()
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("defender_ingest")
+
+    async def perform(self) -> int:
+        """Do the act; return the exit code."""
+        match self._words.act:
+            case "list":
+                return await self._list()
+            case "add":
+                return await self._add()
+            case "change":
+                return await self._change()
+            case "apply":
+                return await self._apply()
+            case act:
+                return await self._to_standing(_WANTED[act])
+
+    async def _list(self) -> int:
+        async with self._open(make_topics=False) as desk:
+            listing = Listing(
+                roster=desk.roster,
+                unreadable=desk.unreadable,
+                statuses=await desk.statuses(),
+                now=self._clock.unix(),
+                state=self._words.state,
+            )
+        on_terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if on_terminal else None
+        for line in listing.as_json() if self._words.json else listing.as_table(width):
+            self._say(line)
+        return 0
+
+    async def _add(self) -> int:
+        words = self._words
+        name, region = self._name(words.name), self._region(words.region)
+        tenant = Tenant(await self._guid(words.tenant), name, region)
+        async with self._open(make_topics=True) as desk:
+            self._tell_of_topics(desk)
+            record = to_add(tenant, desk.roster, self._signature(), desk.unreadable)
+            before = desk.roster.get(tenant.id)
+            if record is None:
+                paused = before is not None and before.standing is Standing.PAUSED
+                hint = f"; it is paused: `tenants resume {tenant.id}` reads it again"
+                self._say(
+                    f"{_called(tenant)} is registered already, in region {tenant.region}: nothing to do"
+                    + (hint if paused else "")
+                )
+                return 0
+            await desk.write([record])
+        days = self._settings.poll.first_look_back_seconds / _DAY
+        self._say(f"{_called(tenant)}, region {tenant.region}: added")
+        self._say(f"running replicas begin to read it at once, from {days:.3g} days back")
+        if before is not None:
+            self._say(_again(before))
+        client = quote(self._settings.entra.client_id)
+        self._say(
+            "its administrator has to have consented once, at "
+            f"{self._settings.entra.login_url}/{tenant.id}/adminconsent?client_id={client}"
+        )
+        return 0
+
+    async def _change(self) -> int:
+        words = self._words
+        if words.name is None and words.region is None:
+            raise CommandRefused("nothing to change: give --name, --region, or both", usage=True)
+        async with self._open(make_topics=False) as desk:
+            known = find(words.tenant, desk.roster, desk.unreadable)
+            tenant = known.tenant
+            if words.name is not None:
+                tenant = replace(tenant, name=self._name(words.name))
+            if words.region is not None:
+                tenant = replace(tenant, region=self._region(words.region))
+            record = to_change(known, tenant, desk.roster, self._signature())
+            if record is None:
+                self._say(f"{_called(tenant)} is so already: nothing to do")
+                return 0
+            await desk.write([record])
+        self._say(f"{_called(tenant)}: {_difference(known.tenant, tenant)}")
+        if known.origin in (Origin.FILE, Origin.CONFIG):
+            self._say(f"it came by {known.origin}, which does not change it any more")
+        return 0
+
+    async def _to_standing(self, standing: Standing) -> int:
+        async with self._open(make_topics=False) as desk:
+            known = find(self._words.tenant, desk.roster, desk.unreadable)
+            record = to_standing(known, standing, self._signature())
+            if record is None:
+                self._say(f"{_called(known.tenant)} is {standing} already: nothing to do")
+                return 0
+            await desk.write([record])
+        self._say(f"{_called(known.tenant)}: {_DONE[standing]}")
+        if standing is Standing.REMOVED and known.origin is Origin.FILE:
+            self._say(
+                "it came from a file: take it out there too, or the next `apply` adds it anew"
+            )
+        return 0
+
+    async def _apply(self) -> int:
+        words = self._words
+        entries = load_tenants(words.file, self._settings.regions)
+        wanted = [Tenant(one.id, one.name, one.region) for one in entries]
+        signature = self._signature(f"applied from {words.file.name}")
+        async with self._open(make_topics=not words.dry_run) as desk:
+            self._tell_of_topics(desk)
+            plan = from_file(wanted, desk.roster, signature, desk.unreadable)
+            if not wanted:
+                return self._apply_nobody(plan)
+            for line in _plan_lines(plan, desk.roster):
+                self._say(line)
+            self._refuse_too_many(plan)
+            if words.dry_run:
+                self._say("nothing was written: this is a dry run")
+            elif plan.writes:
+                await desk.write(plan.writes)
+                self._say("done; running replicas follow at once")
+            else:
+                self._say("nothing to do")
+        if plan.refused:
+            raise CommandRefused(
+                f"{words.file}: {len(plan.refused)} of {len(wanted)} tenants were refused, see `!` above; "
+                "mend them and apply it again (the others are not held up by them)"
+            )
+        return 0
+
+    def _apply_nobody(self, plan: Plan) -> int:
+        file = self._words.file
+        if plan.listed_before:
+            raise CommandRefused(
+                f"{file}: names no tenant, which is taken for a mistake: none of the "
+                f"{plan.listed_before} tenants that came from files was removed, whatever "
+                "--allow-removals says. To remove them, use `defender-ingest tenants remove` for each"
+            )
+        self._say(f"{file}: names no tenant, and none came from a file before: nothing to do")
+        return 0
+
+    def _refuse_too_many(self, plan: Plan) -> None:
+        allowed = self._words.allow_removals
+        if not plan.removes_too_many(allowed):
+            return
+        limit = f"{REMOVALS_PERCENT} %" if allowed is None else f"the {allowed} allowed"
+        count = len(plan.removed)
+        raise CommandRefused(
+            f"{self._words.file}: would remove {count} of {plan.listed_before} tenants that came from "
+            f"files, more than {limit}: nothing was written; if that is meant, say "
+            f"--allow-removals {count}"
+        )
+
+    def _open(self, *, make_topics: bool) -> AbstractAsyncContextManager[Desk]:
+        kafka = self._settings.kafka
+        return open_desk(kafka, make_topics=make_topics, clock=self._clock, log=self._log)
+
+    def _tell_of_topics(self, desk: Desk) -> None:
+        if desk.topics_made:
+            prefix = self._settings.kafka.prefix
+            self._say(f"the topics {prefix}.* were not there and have been made")
+
+    def _signature(self, why: str = "") -> Signature:
+        words = self._words
+        return Signature(by=words.by or whoami(), at=self._clock.unix(), why=words.why or why)
+
+    def _name(self, text: str) -> str:
+        name = text.strip()
+        if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+            raise CommandRefused(
+                f"--name must be 1 to {_LONGEST_NAME} letters that can be printed", usage=True
+            )
+        return name
+
+    def _region(self, text: str | None) -> str:
+        """Return a region of the configuration; without words, the default or the only one."""
+        known = sorted(self._settings.regions)
+        if text is None and _DEFAULT_REGION not in known and len(known) == 1:
+            return known[0]
+        region = _DEFAULT_REGION if text is None else text
+        if region in known:
+            return region
+        meant = get_close_matches(region, known, 1)
+        hint = f"did you mean {meant[0]}?" if meant else f"one of {', '.join(known)}"
+        raise CommandRefused(
+            f"--region {region}: is not a key of regions in {self._words.config}; {hint}",
+            usage=True,
+        )
+
+    async def _guid(self, text: str) -> str:
+        """Return the GUID that was given, or that a domain belongs to."""
+        if is_guid(given := text.strip().lower()):
+            return given
+        domain = domain_of(text)
+        if domain is None:
+            raise CommandRefused(
+                f"{text}: is neither a GUID nor a domain name such as contoso.onmicrosoft.com; give the "
+                "tenant's directory id",
+                usage=True,
+            )
+        entra = self._settings.entra
+        http = TokenHttp(
+            threads=1,
+            ca_file=self._settings.ca_file,
+            timeout_seconds=entra.timeout_seconds,
+            monotonic=self._clock.monotonic,
+        )
+        try:
+            found = await asyncio.to_thread(
+                tenant_of_domain, domain, login_url=entra.login_url, http=http
+            )
+        finally:
+            http.close()
+        self._say(f"{domain} is tenant {found}")
+        return found
+
+
+def _plan_lines(plan: Plan, roster: Mapping[str, Registration]) -> Iterator[str]:
+    """Yield what a plan does, a tenant a line, and one that counts."""
+    for one in plan.added:
+        before = roster.get(one.tenant.id)
+        note = "" if before is None else f"; {_again(before)}"
+        yield f"+ {_called(one.tenant)}, region {one.tenant.region}{note}"
+    for one in plan.changed:
+        yield f"~ {_called(one.tenant)}: {_difference(roster[one.tenant.id].tenant, one.tenant)}"
+    for one in plan.removed:
+        yield f"- {_called(one.tenant)}"
+    for line in plan.left:
+        yield f"= {line}: left alone"
+    for line in plan.refused:
+        yield f"! {line}"
+    yield (
+        f"{len(plan.added)} to add, {len(plan.changed)} to change, {len(plan.removed)} to remove, "
+        f"{plan.kept} as they are, {len(plan.left)} left alone, {len(plan.refused)} refused"
+    )
+
+
+def _again(before: Registration) -> str:
+    """Warn of what it means to add a tenant that was removed."""
+    when = format_instant(from_unix(before.at))[:10]
+    return (
+        f"warning: it was removed by {before.by} on {when} and is read from the beginning again: alerts "
+        "that are in Kafka already appear there a second time"
+    )
+
+
+def _called(tenant: Tenant) -> str:
+    return f"{tenant.name} ({tenant.id})"
+
+
+def _difference(before: Tenant, after: Tenant) -> str:
+    parts = []
+    if before.name != after.name:
+        parts.append(f"name {before.name} is now {after.name}")
+    if before.region != after.region:
+        parts.append(f"region {before.region} is now {after.region}")
+    return ", ".join(parts)
