@@ -4,6 +4,8 @@ A backlog makes hundreds of thousands of them: msgspec's structs cost a fifth of
 the garbage collector need not walk them.
 """
 
+from typing import Any
+
 import msgspec
 
 
@@ -11,7 +13,8 @@ class Alert(msgspec.Struct, frozen=True, gc=False):
     """One alert as the API returned it.
 
     `raw` is, byte for byte, the API's own JSON of this alert. `updated` and `created` are ticks
-    (`ingest.model.instant`). `digest` is a 64-bit hash of `raw`: a cheap first comparison.
+    (`ingest.model.instant`). `digest` is a 64-bit hash of `raw`: a cheap first comparison. `parsed` is the
+    source's own, for its `canonical`: what it found while it read the record.
     """
 
     id: str
@@ -20,6 +23,7 @@ class Alert(msgspec.Struct, frozen=True, gc=False):
     resolved: bool
     raw: bytes
     digest: int
+    parsed: Any = None
 
     def __repr__(self) -> str:
         # Its content must not come into a log by way of a traceback (law 8).

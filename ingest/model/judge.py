@@ -93,7 +93,7 @@ class Judge:
 
     def _rejected(self, alert: Alert) -> None:
         """Set an alert aside once for its content: its lists may come in another order each time."""
-        content = self.canonical(alert.raw)
+        content = self.canonical(alert)
         if not self._is_aside(alert, content):
             self._set_aside(alert, self.rejected[alert.digest], (alert.digest, content))
 

@@ -15,8 +15,8 @@ from ingest.model.alert import Alert, Malformed
 PRINTS_PER_TIME = 8
 """Contents published for one alert at one `lastUpdateTime`; beyond it the alert is flapping."""
 
-Canonical = Callable[[bytes], int]
-"""A 64-bit hash of an alert's content: the same whatever the order of keys and of lists."""
+Canonical = Callable[[Alert], int]
+"""A 64-bit hash of an alert's content: the same whatever the order of its lists."""
 
 
 class Reason(StrEnum):
@@ -115,7 +115,7 @@ def compare(entry: Entry, alert: Alert, canonical: Canonical) -> tuple[Reason, E
         return Reason.CHANGED, remember(alert, canonical)
     if alert.digest == entry.digest:
         return Reason.DUPLICATE, None
-    content = canonical(alert.raw)
+    content = canonical(alert)
     if content in entry.prints:
         return Reason.DUPLICATE, None
     if len(entry.prints) >= PRINTS_PER_TIME:
@@ -126,7 +126,7 @@ def compare(entry: Entry, alert: Alert, canonical: Canonical) -> tuple[Reason, E
 
 def remember(alert: Alert, canonical: Canonical) -> Entry:
     """Return the entry of an alert that is published for the first time at its time."""
-    return Entry(alert.updated, alert.digest, (canonical(alert.raw),), alert.resolved)
+    return Entry(alert.updated, alert.digest, (canonical(alert),), alert.resolved)
 
 
 def kind_of(alert: Alert, entry: Entry | None, horizon: int) -> Kind:

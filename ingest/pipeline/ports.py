@@ -75,8 +75,8 @@ class Source(Protocol):
         """
         ...
 
-    def canonical(self, raw: bytes) -> int:
-        """Return a 64-bit hash of an alert's content: key order and list order do not matter."""
+    def canonical(self, alert: Alert) -> int:
+        """Return a 64-bit hash of an alert's content: the order of its lists does not matter."""
         ...
 
 

@@ -123,9 +123,9 @@ class DefenderSource:
         """Close every connection."""
         await self._transport.__aexit__(kind, error, traceback)
 
-    def canonical(self, raw: bytes) -> int:
+    def canonical(self, alert: Alert) -> int:
         """See `Source.canonical`."""
-        return canonical(raw)
+        return canonical(alert)
 
     def begin(self, tenant: Tenant, *, tenure: int, granted: float) -> None:
         """See `Source.begin`."""

@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from msgspec.structs import astuple
 from xxhash import xxh3_64_intdigest as fingerprint
 
 from ingest.model.alert import Alert, Malformed
@@ -36,27 +35,9 @@ class _Envelope(msgspec.Struct):
     next_link: Any = msgspec.field(name="@odata.nextLink", default=None)
 
 
-class _Head(msgspec.Struct):
-    id: str
-    updated: str = msgspec.field(name="lastUpdateTime")
-    created: str | None = msgspec.field(name="alertCreationTime", default=None)
-    status: str | None = None
+class _Lists(msgspec.Struct, gc=False):
+    """The lists of an alert that the API documents or was seen to return."""
 
-
-_LIST_KEYS = tuple(
-    f'"{name}"'.encode()
-    for name in (
-        *("evidence", "mitreTechniques", "comments", "loggedOnUsers"),
-        *("alertFiles", "alertIps", "alertDomains"),
-    )
-)
-"""The lists of an alert that the API documents or was seen to return."""
-
-_OPENING = re.compile(rb"\s*:\s*\[\s*")
-_COMMA = re.compile(rb"\s*,\s*")
-
-
-class _Lists(msgspec.Struct):
     evidence: list[msgspec.Raw] | None = None
     techniques: list[msgspec.Raw] | None = msgspec.field(name="mitreTechniques", default=None)
     comments: list[msgspec.Raw] | None = None
@@ -65,10 +46,28 @@ class _Lists(msgspec.Struct):
     addresses: list[msgspec.Raw] | None = msgspec.field(name="alertIps", default=None)
     domains: list[msgspec.Raw] | None = msgspec.field(name="alertDomains", default=None)
 
+    def __repr__(self) -> str:
+        # Its content must not come into a log (law 8).
+        return type(self).__name__
+
+
+class _Record(_Lists, kw_only=True, gc=False):
+    """What is needed of an alert, in one pass over its bytes: its lists too, in case it is new."""
+
+    id: str
+    updated: str = msgspec.field(name="lastUpdateTime")
+    created: str | None = msgspec.field(name="alertCreationTime", default=None)
+    status: str | None = None
+
+
+_KEYS = tuple(f'"{field.encode_name}"'.encode() for field in msgspec.structs.fields(_Lists))
+_OPENING = re.compile(rb"\s*:\s*\[\s*")
+_PLAIN_OPENINGS = (b":[{", b':["')
+_COMMA = re.compile(rb"\s*,\s*")
 
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
-_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_record = msgspec.json.Decoder(_Record).decode
 _decode_lists = msgspec.json.Decoder(_Lists).decode
 
 
@@ -108,10 +107,10 @@ def read(record: msgspec.Raw) -> Alert | Malformed:
     raw = bytes(record)
     digest = fingerprint(raw)
     try:
-        head = _decode_head(raw)
-        identity = head.id
-        updated = _ticks(head.updated)
-        created = updated if head.created is None else _ticks(head.created)
+        parsed = _decode_record(raw)
+        identity = parsed.id
+        updated = _ticks(parsed.updated)
+        created = updated if parsed.created is None else _ticks(parsed.created)
     except _BROKEN:
         return _malformed(raw, digest)
     # Printable ASCII of moderate length is all that was ever seen.
@@ -119,7 +118,7 @@ def read(record: msgspec.Raw) -> Alert | Malformed:
         reason = _complaint(identity)
         if reason is not None:
             return Malformed(raw, reason, digest, updated, created)
-    return Alert(identity, updated, created, head.status == "Resolved", raw, digest)
+    return Alert(identity, updated, created, parsed.status == "Resolved", raw, digest, parsed)
 
 
 def _ticks(text: str) -> int:
@@ -179,35 +178,58 @@ def _time(value: object) -> int | None:
         return None
 
 
-def canonical(raw: bytes) -> int:
-    """Return a 64-bit hash of a record's content: its bytes, with its lists in one order.
+def canonical(alert: Alert) -> int:
+    """Return a 64-bit hash of an alert's content: its bytes, with its lists in one order.
 
     The API returns the evidence of an alert in another order each time; the order of its keys and the
     way it writes its values are its program's, and change with its releases only. A record whose lists
     cannot be told is compared as bytes.
     """
-    content = raw
+    raw, parsed = alert.raw, alert.parsed
     try:
-        for key, elements in zip(_LIST_KEYS, astuple(_decode_lists(raw)), strict=True):
-            if elements and len(elements) > 1:
-                content = _sorted(content, key, elements)
+        return _content(raw, alert.digest, _decode_lists(raw) if parsed is None else parsed)
     except _BROKEN:
-        return fingerprint(raw)
-    return fingerprint(content)
+        return alert.digest
 
 
-def _sorted(raw: bytes, key: bytes, elements: list[msgspec.Raw]) -> bytes:
-    """Return the record with the elements of one list in the order of their bytes.
+def _content(raw: bytes, digest: int, lists: _Lists) -> int:
+    found = (
+        lists.evidence,
+        lists.techniques,
+        lists.comments,
+        lists.users,
+        lists.files,
+        lists.addresses,
+        lists.domains,
+    )
+    spans = [
+        _sorted(raw, key, list(map(bytes, elements)))
+        for key, elements in zip(_KEYS, found, strict=True)
+        if elements and len(elements) > 1
+    ]
+    if not spans:
+        return digest
+    spans.sort()
+    pieces: list[bytes] = []
+    at = 0
+    for start, end, content in spans:
+        pieces += (raw[at:start], content)
+        at = end
+    pieces.append(raw[at:])
+    return fingerprint(b"".join(pieces))
+
+
+def _sorted(raw: bytes, key: bytes, items: list[bytes]) -> tuple[int, int, bytes]:
+    """Return where the elements of one list stand, and what stands there if they are sorted.
 
     Raises:
         ValueError: if they do not stand one after another behind the key.
     """
-    items = list(map(bytes, elements))
     start = _behind(raw, key)
     whole = b",".join(items)
     end = start + len(whole) if raw.startswith(whole, start) else _end(raw, items, start)
     items.sort()
-    return raw[:start] + b",".join(items) + raw[end:]
+    return start, end, b",".join(items)
 
 
 def _behind(raw: bytes, key: bytes) -> int:
@@ -215,6 +237,8 @@ def _behind(raw: bytes, key: bytes) -> int:
     at = -1
     while True:
         at = raw.index(key, at + 1)
+        if raw.startswith(_PLAIN_OPENINGS, at + len(key)):
+            return at + len(key) + 2
         opening = _OPENING.match(raw, at + len(key))
         # Otherwise it is a value that reads like the key.
         if opening is not None:

@@ -230,8 +230,8 @@ class VendorSource:
             raise AnswerTooLarge("too large", reason="too_large")
         return page
 
-    def canonical(self, raw: bytes) -> int:
-        return canonical(raw)
+    def canonical(self, alert: Alert) -> int:
+        return canonical(alert)
 
 
 def digest(raw: bytes) -> int:
@@ -243,5 +243,5 @@ def content_of(raw: bytes) -> tuple[str, int]:
     return id_, number
 
 
-def canonical(raw: bytes) -> int:
-    return digest(repr(content_of(raw)).encode())
+def canonical(alert: Alert) -> int:
+    return digest(repr(content_of(alert.raw)).encode())

@@ -48,9 +48,9 @@ TURNS = st.lists(
 )
 
 
-def content(raw: bytes) -> int:
+def content(one) -> int:
     # No hash of a content is one of bytes.
-    return int(raw) // 2 + 2**63
+    return int(one.raw) // 2 + 2**63
 
 
 @settings(deadline=None, max_examples=80)

@@ -26,8 +26,8 @@ def malformed(raw=b"{}", updated=None):
     return Malformed(raw, "no_id", digest(raw), updated)
 
 
-def canonical(raw: bytes) -> int:
-    return digest(raw.rsplit(b" ", 1)[0])
+def canonical(one: Alert) -> int:
+    return digest(one.raw.rsplit(b" ", 1)[0])
 
 
 def state(*, passed=NOW, reach=REACH):

@@ -15,8 +15,8 @@ def alert(updated=5000, *, content=1, noise=0, created=4000, resolved=False):
     return Alert("a", updated, created, resolved, raw, content * 1000 + noise)
 
 
-def canonical(raw: bytes) -> int:
-    return int(raw.split()[0])
+def canonical(one: Alert) -> int:
+    return int(one.raw.split()[0])
 
 
 def entry_of(*alerts):

@@ -7,10 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.model.alert import Alert, Malformed
-from ingest.source.records import canonical, read
+from ingest.source.records import canonical, fingerprint, read
 from tests.harness.steps import split
 
 TIME = b'"lastUpdateTime":"2024-01-02T03:04:05.1234567Z"'
+
+
+def content_of(raw: bytes) -> int:
+    """Return the hash of a record's content, also of one that is no alert."""
+    return canonical(Alert("any", 0, 0, resolved=False, raw=raw, digest=fingerprint(raw)))
 
 
 def odd(field: bytes) -> bytes:
@@ -125,7 +130,7 @@ def test_a_record_whose_id_and_time_are_plain_is_an_alert_for_all_its(name):
 
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_record_has_a_content_that_can_be_compared(name):
-    assert canonical(ODD[name]) == canonical(bytes(ODD[name])) != canonical(ODD[name] + b" x")
+    assert content_of(ODD[name]) == content_of(bytes(ODD[name])) != content_of(ODD[name] + b" x")
 
 
 def test_records_that_are_all_odd_are_all_kept():

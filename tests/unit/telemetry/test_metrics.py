@@ -70,7 +70,7 @@ class Feed:
         judgement = self.state.judge(
             records,
             now=self.now,
-            canonical=crc32,
+            canonical=lambda one: crc32(one.raw),
             rejected={record.digest: "too_large" for record in rejected},
             reach=REACH,
         )
