@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import structlog
 
@@ -31,6 +32,8 @@ _BATCH_RECORDS = 2_000
 
 _HEADER_ROOM = 2_048
 """Bytes that key, headers and framing of one alert may need beside its raw bytes."""
+
+_RAW = attrgetter("raw")
 
 _SPLIT_AFTER_FAILURES = 3
 """Readings that failed in a row before a query that fails is cut into smaller ones."""
@@ -262,6 +265,10 @@ class Poller:
         self, records: Sequence[Alert | Malformed]
     ) -> Iterator[Sequence[Alert | Malformed]]:
         ordered = sorted(records, key=lambda record: record.updated or 0)
+        if len(ordered) <= _BATCH_RECORDS and _bytes_of(ordered) <= self._batch_bytes:
+            if ordered:
+                yield ordered
+            return
         start = size = 0
         for at, record in enumerate(ordered):
             size += len(record.raw)
@@ -395,6 +402,10 @@ class Poller:
         cycle.quarantined += len(judgement.quarantined)
         cycle.late += judgement.late
         self._metrics.judged(judgement)
+
+
+def _bytes_of(records: Sequence[Alert | Malformed]) -> int:
+    return sum(map(len, map(_RAW, records)))
 
 
 def _answer(page: Page) -> Answer:

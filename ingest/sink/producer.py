@@ -12,14 +12,18 @@ from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import OutOfOrderSequenceNumber
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from ingest.pipeline.ports import Batch, Topic
 from ingest.sink.connection import close
 from ingest.sink.refusals import is_fenced, record_reason
 from ingest.sink.topics import TopicLimits, TopicNames
 
-_Row = tuple[bytes, bytes | None, list[tuple[str, bytes]], tuple[int, int]]
-"""Key, value, headers, and where it came from: the number of the batch and the place in it."""
+_NO_HEADERS: list[tuple[str, bytes]] = []
+_PLACES = 1 << 32
+_NO_BATCH = -1
+"""Where a record came from is one number, the batch's times `_PLACES` plus the place in it: a tuple for
+each would be a tuple for the garbage collector to walk."""
 
 
 @dataclass(slots=True)
@@ -38,9 +42,9 @@ def _retrieve(future: "asyncio.Future[object]") -> None:
 
 @dataclass(slots=True)
 class _Parcel:
-    """Records for one partition: Kafka batches, each with the places its records came from."""
+    """Records for one partition: Kafka batches, each with the origins of its records."""
 
-    batches: list[tuple[object, list[tuple[int, int]]]] = field(default_factory=list)
+    batches: list[tuple[BatchBuilder, list[int]]] = field(default_factory=list)
 
 
 class ShardProducer:
@@ -103,10 +107,10 @@ class ShardProducer:
 
     async def _send(
         self, place: tuple[str, int], parcel: _Parcel
-    ) -> list[tuple[BaseException, list[tuple[int, int]]]]:
+    ) -> list[tuple[BaseException, list[int]]]:
         topic, partition = place
         futures = []
-        failures: list[tuple[BaseException, list[tuple[int, int]]]] = []
+        failures: list[tuple[BaseException, list[int]]] = []
         for batch, origins in parcel.batches:
             # Waits until the batch before it for this partition is on its way.
             future = await self._producer.send_batch(batch, topic, partition=partition)
@@ -122,7 +126,7 @@ class ShardProducer:
                     failures.append((error, origins))
         return failures
 
-    async def _abort(self, failures: list[tuple[BaseException, list[tuple[int, int]]]]) -> None:
+    async def _abort(self, failures: list[tuple[BaseException, list[int]]]) -> None:
         errors = [error for error, _ in failures]
         others = [error for error in errors if is_fenced(error) or record_reason(error) is None]
         if others:
@@ -130,10 +134,11 @@ class ShardProducer:
         await self._producer.abort_transaction()
         refusal = Refusal(reason=record_reason(errors[0]) or "refused")
         for error, origins in failures:
-            if any(batch < 0 for batch, _ in origins):
+            if _NO_BATCH in origins:
                 raise error
-            for batch, position in origins:
-                refusal.positions.setdefault(batch, []).append(position)
+            for origin in origins:
+                number, position = divmod(origin, _PLACES)
+                refusal.positions.setdefault(number, []).append(position)
         raise refusal
 
     def _pack(
@@ -144,42 +149,25 @@ class ShardProducer:
         *,
         one_by_one: bool,
     ) -> Mapping[tuple[str, int], _Parcel]:
-        names, limits, crc = self._names, self._limits, zlib.crc32
-        rows: dict[tuple[str, int], list[_Row]] = {}
+        packing = _Packing(self._producer, timestamp, one_by_one=one_by_one)
+        alerts, quarantine, crc = self._names.alerts, self._names.quarantine, zlib.crc32
+        alert_partitions = self._limits.alert_partitions
+        checkpoints = (self._names.checkpoints, self._shard)
         for number, batch in enumerate(batches):
-            for position, record in enumerate(batch.records):
+            origin = number * _PLACES
+            for record in batch.records:
                 key = record.key
                 if record.topic is Topic.ALERTS:
-                    place = (names.alerts, crc(key) % limits.alert_partitions)
+                    place = (alerts, crc(key) % alert_partitions)
                 else:
-                    place = (names.quarantine, crc(key) % limits.quarantine_partitions)
-                row = (key, record.value, record.headers, (number, position))
-                rows.setdefault(place, []).append(row)
-            here = rows.setdefault((names.checkpoints, self._shard), [])
-            here.extend((key, value, [], (-1, -1)) for key, value in batch.checkpoint.items())
-        if reports:
-            rows[names.status, self._shard] = [
-                (tenant, value, [], (-1, -1)) for tenant, value in reports.items()
-            ]
-        parcels: dict[tuple[str, int], _Parcel] = {}
-        for place, some in rows.items():
-            parcel = parcels[place] = _Parcel()
-            builder = None
-            origins: list[tuple[int, int]] = []
-            for key, value, headers, origin in some:
-                full = builder is None or (
-                    builder.append(key=key, value=value, timestamp=timestamp, headers=headers)
-                    is None
-                )
-                if full:
-                    builder, origins = self._producer.create_batch(), []
-                    parcel.batches.append((builder, origins))
-                    # The first record of a batch always fits; the broker has the last word.
-                    builder.append(key=key, value=value, timestamp=timestamp, headers=headers)
-                origins.append(origin)
-                if one_by_one:
-                    builder = None
-        return parcels
+                    place = (quarantine, crc(key) % self._limits.quarantine_partitions)
+                packing.add(place, key, record.value, record.headers, origin)
+                origin += 1
+            for key, value in batch.checkpoint.items():
+                packing.add(checkpoints, key, value, _NO_HEADERS, _NO_BATCH)
+        for tenant, status in reports.items():
+            packing.add((self._names.status, self._shard), tenant, status, _NO_HEADERS, _NO_BATCH)
+        return packing.parcels
 
     def discard(self) -> "asyncio.Task[None]":
         """Throw the producer away in a task of its own: its stop can hang, or raise anything."""
@@ -187,3 +175,36 @@ class ShardProducer:
         return loop.create_task(
             close(self._producer), name=f"discard producer of shard {self._shard}"
         )
+
+
+class _Packing:
+    """Puts records into Kafka's batches, partition by partition, in the order in which they come."""
+
+    def __init__(self, producer: AIOKafkaProducer, timestamp: int, *, one_by_one: bool) -> None:
+        self.parcels: dict[tuple[str, int], _Parcel] = {}
+        self._producer = producer
+        self._timestamp = timestamp
+        self._one_by_one = one_by_one
+
+    def add(
+        self,
+        place: tuple[str, int],
+        key: bytes,
+        value: bytes | None,
+        headers: list[tuple[str, bytes]],
+        origin: int,
+    ) -> None:
+        """Add one record to the batch of its partition, or to a new one."""
+        parcel = self.parcels.get(place)
+        if parcel is None:
+            parcel = self.parcels[place] = _Parcel()
+        batches, at = parcel.batches, self._timestamp
+        if batches and not self._one_by_one:
+            builder, origins = batches[-1]
+            if builder.append(key=key, value=value, timestamp=at, headers=headers) is not None:
+                origins.append(origin)
+                return
+        builder = self._producer.create_batch()
+        # The first record of a batch always fits; the broker has the last word.
+        builder.append(key=key, value=value, timestamp=at, headers=headers)
+        batches.append((builder, [origin]))

@@ -14,6 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import structlog
 from aiokafka import TopicPartition
@@ -56,6 +57,9 @@ class Replica:
     installation: str
 
 
+_VALUE = attrgetter("value")
+
+
 @dataclass(slots=True)
 class _Pending:
     batch: Batch
@@ -63,9 +67,10 @@ class _Pending:
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
-    @property
-    def size(self) -> int:
-        return sum(len(record.value) for record in self.batch.records)
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = sum(map(len, map(_VALUE, self.batch.records)))
 
 
 class Shard:

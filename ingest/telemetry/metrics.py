@@ -4,6 +4,7 @@
 label sets that are known beforehand are created at start, so that `rate()` works from the first event.
 """
 
+from collections import Counter as CountOf
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -217,8 +218,9 @@ class PipelineMetrics:
     def judged(self, judgement: Judgement) -> None:
         """Count one judgement whose records are committed."""
         self._received.inc(judgement.received)
-        for verdict in judgement.published:
-            self._published[verdict.kind].inc()
+        # Counted first: each call to a counter takes its lock.
+        for kind, count in CountOf(verdict.kind for verdict in judgement.published).items():
+            self._published[kind].inc(count)
         self._duplicates.inc(judgement.duplicates)
         for reason, counter in self._stale.items():
             counter.inc(judgement.reasons[reason])
