@@ -168,10 +168,14 @@ class Sweep:
 
     @property
     def watermark(self) -> int:
-        """Everything before this instant was offered; not before the first answer came."""
+        """Everything before this instant was offered; not before the first answer came.
+
+        Boxes that were cut by creation stand side by side, so the lowest edge need not be the next one's.
+        Within a second an API that truncates filters may show a part's records in another part.
+        """
         if not self._answered:
             return self._start
-        edge = self._stack[-1].box.updated_from if self._stack else self.now
+        edge = min((floor(frame.box.updated_from) for frame in self._stack), default=self.now)
         return max(self._start, min(edge, self.now))
 
     def next(self) -> Ask | None:
@@ -338,7 +342,7 @@ class Sweep:
             self.now = self.watermark
             self.cut_short = True
             self._stack.clear()
-        if self._beyond_now >= _CALLS_BEYOND_NOW:
+        if self._beyond_now >= _CALLS_BEYOND_NOW and self.watermark >= self.now:
             self._stack.clear()
 
     def _cut(self, frame: _Frame) -> None:

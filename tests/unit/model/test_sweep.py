@@ -275,3 +275,30 @@ def test_an_answer_well_below_the_longest_is_believed_where_skip_says_nothing():
 def test_an_answer_as_long_as_the_longest_is_not_believed():
     asks, _ = read(make(yardstick=7), records(6), Quirks(cap=6))
     assert len(asks) > 2
+
+
+def test_what_was_cut_by_creation_holds_the_watermark_until_each_part_is_read():
+    timeless = [(None, START + n * TICKS, n) for n in range(TOP)]
+    timed = [(START + (60 + n) * TICKS, START, 100 + n) for n in range(TOP)]
+    sweep = make()
+    answers = iter([timeless, timed, []])
+    for answer in answers:
+        asked = sweep.next()
+        sweep.answered(Answer(answer, None, NOW))
+    assert asked.box.updated_to is not None
+    assert sweep.watermark == START
+
+
+def test_what_lies_beyond_now_ends_no_reading_while_parts_before_it_are_left():
+    timeless = [(None, START + n * TICKS, n) for n in range(TOP)]
+    sweep = make()
+    sweep.next()
+    sweep.answered(Answer(timeless, None, NOW))
+    older = sweep.next().box.created_to
+    for n in range(100):
+        ahead = [(NOW + (2 + n + m) * TICKS, START, 1000 * n + m) for m in range(TOP)]
+        sweep.answered(Answer(ahead if n % 3 == 0 else [], None, NOW))
+        asked = sweep.next()
+        if asked is None or (asked.box.created_from or 0) >= older:
+            break
+    assert asked is not None
