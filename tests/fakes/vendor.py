@@ -83,6 +83,10 @@ class Vendor:
     def pass_time(self, ticks: int) -> None:
         self.now += ticks
 
+    def show(self, version: Version) -> None:
+        """Show a version from now on, whatever it says, in place of its alert's former one."""
+        self._shown[version.id] = version
+
     def visible(self) -> Sequence[Version]:
         while self._coming and self._coming[-1].visible <= self.now:
             version = self._coming.pop()

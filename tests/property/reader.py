@@ -73,7 +73,7 @@ class Findings:
         self.lost += [
             v
             for v in versions
-            if v.content not in self.seen and not any(_holds(box, v) for box in self.doubts)
+            if v.content not in self.seen and not any(holds(box, v) for box in self.doubts)
         ]
 
     @property
@@ -144,7 +144,7 @@ class Reader:
         if self._state is None:
             self._restore()
         start = self._state.window(tier, self.reach)
-        sweep = type("Watched", (_Watched, self.sweep_class), {})(
+        sweep = type("Watched", (Watched, self.sweep_class), {})(
             start=start,
             now=self.local(),
             top=TOP,
@@ -227,7 +227,7 @@ class Reader:
             raise Crash
 
 
-class _Watched:
+class Watched:
     """A sweep that tells which boxes it passed in doubt."""
 
     def __init__(self, **options) -> None:
@@ -239,7 +239,7 @@ class _Watched:
         super()._doubt()
 
 
-def _holds(box: Box, version: Version) -> bool:
+def holds(box: Box, version: Version) -> bool:
     """Tell whether a doubt about a box is one about a version: doubts count by whole seconds.
 
     Where a box is cut within a second, an API that truncates filters shows its records in one part only.
