@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ingest.model.instant import parse_instant
 from ingest.model.report import NOT_READ_YET, REMOVED, UNREAD, UNREADABLE
 from ingest.model.status import State
 from ingest.settings.loader import load
@@ -60,6 +61,18 @@ def add_parser(
         _means(parser)
         _signs(parser)
 
+    rewinding = act("rewind", "Publish again, marked so, what changed since a time; once.")
+    _means(rewinding)
+    rewinding.add_argument(
+        "--since", type=_instant, required=True, metavar="TIME", help="such as 2026-11-24T08:00:00Z"
+    )
+    _signs(rewinding)
+
+    refetching = act("refetch", "Fetch one alert anew and publish it, marked so; once.")
+    _means(refetching)
+    refetching.add_argument("alert", metavar="ALERT", help="the alert's id")
+    _signs(refetching)
+
     applying = act("apply", "Make the tenants that came from files those of a file.")
     applying.add_argument("file", type=Path, metavar="FILE", help="YAML: a list of tenants")
     applying.add_argument("--dry-run", action="store_true", help="show what would be done only")
@@ -79,6 +92,13 @@ def _means(parser: argparse.ArgumentParser) -> None:
 def _signs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--why", default="", metavar="TEXT", help="kept in its record")
     parser.add_argument("--by", metavar="WHO", help="kept in its record (default: USER@HOST)")
+
+
+def _instant(text: str) -> int:
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _count(text: str) -> int:

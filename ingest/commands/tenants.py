@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import shutil
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -25,10 +26,11 @@ from ingest.model.enrolment import (
     from_file,
     to_add,
     to_change,
+    to_order,
     to_standing,
 )
 from ingest.model.instant import format_instant, from_unix
-from ingest.model.roster import Origin, Registration, Standing
+from ingest.model.roster import Order, OrderKind, Origin, Registration, Standing
 from ingest.model.tenant import Tenant, is_guid
 from ingest.runtime.clock import SystemClock
 from ingest.runtime.whoami import whoami
@@ -82,6 +84,8 @@ class _Acts:
                 return await self._change()
             case "apply":
                 return await self._apply()
+            case "rewind" | "refetch":
+                return await self._order()
             case act:
                 return await self._to_standing(_WANTED[act])
 
@@ -163,6 +167,21 @@ class _Acts:
             self._say(
                 "it came from a file: take it out there too, or the next `apply` adds it anew"
             )
+        return 0
+
+    async def _order(self) -> int:
+        words = self._words
+        if words.act == "rewind":
+            order = Order(uuid.uuid4().hex, OrderKind.REWIND, since=words.since)
+            told = f"what changed since {format_instant(words.since)} is read and published again"
+        else:
+            order = Order(uuid.uuid4().hex, OrderKind.REFETCH, alert=words.alert)
+            told = f"alert {words.alert} is fetched and published again"
+        async with self._open(make_topics=False) as desk:
+            known = find(words.tenant, desk.roster, desk.unreadable)
+            await desk.write([to_order(known, order, self._signature())])
+        self._say(f"{_called(known.tenant)}: {told}, once, by whoever reads it")
+        self._say(f"what may be there already has the header ce_replay={order.id}")
         return 0
 
     async def _apply(self) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from ingest.errors import CommandRefused
-from ingest.model.roster import Origin, Registration, Standing
+from ingest.model.roster import Order, Origin, Registration, Standing
 from ingest.model.tenant import Tenant
 
 REMOVALS_PERCENT = 5
@@ -191,6 +191,23 @@ def to_standing(
     _refuse_the_removed(known)
     order = None if standing is Standing.REMOVED else known.order
     return _signed(replace(known, standing=standing, order=order), signature)
+
+
+def to_order(known: Registration, order: Order, signature: Signature) -> Registration:
+    """Return the record that carries an order to whoever reads the tenant.
+
+    A former one that nobody has obeyed yet is replaced by it.
+
+    Raises:
+        CommandRefused: the tenant is not read, so nobody would obey.
+    """
+    _refuse_the_removed(known)
+    if known.standing is Standing.PAUSED:
+        raise CommandRefused(
+            f"{_called(known.tenant)} is paused, so nobody would do it; "
+            f"`tenants resume {known.tenant.id}` first"
+        )
+    return _signed(replace(known, order=order), signature)
 
 
 def find(

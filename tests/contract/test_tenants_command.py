@@ -14,8 +14,9 @@ from aiokafka import AIOKafkaProducer
 
 from ingest.cli import main
 from ingest.errors import Blame
+from ingest.model.instant import parse_instant
 from ingest.model.report import encode_report
-from ingest.model.roster import Origin, Standing
+from ingest.model.roster import OrderKind, Origin, Standing
 from ingest.model.status import FeedStatus, State
 from ingest.model.tenant import FeedKey, shard_of
 from ingest.runtime.clock import SystemClock
@@ -335,3 +336,27 @@ def test_brokers_that_cannot_be_reached_are_trouble_for_now(tmp_path, capsys):
         _, events, complaint = shell.run(*words, code=os.EX_TEMPFAIL)
         assert f"could not list topics on {shell.settings.bootstrap_servers[0]}" in complaint
         assert events == []
+
+
+def test_an_order_stands_in_the_registration_and_outlives_other_changes(shell):
+    shell.run("add", ONE, "--name", "Contoso")
+    out, events, _ = shell.run("rewind", "contoso", "--since", "2026-11-24T08:00:00Z")
+    assert "what changed since 2026-11-24T08:00:00.0000000Z is read and published again" in out
+    assert events[-1]["order"] == "rewind"
+    first = shell.roster()[0][ONE].order
+    assert (first.kind, first.since) == (OrderKind.REWIND, parse_instant("2026-11-24T08:00:00Z"))
+    shell.run("change", ONE, "--name", "Contoso Ltd")
+    assert shell.roster()[0][ONE].order == first
+    out, _, _ = shell.run("refetch", ONE, "da'1")
+    second = shell.roster()[0][ONE].order
+    assert (second.kind, second.alert) == (OrderKind.REFETCH, "da'1")
+    assert f"ce_replay={second.id}" in out
+    assert first.id != second.id
+
+
+def test_nobody_obeys_an_order_for_a_tenant_that_is_not_read(shell):
+    shell.run("add", ONE, "--name", "Contoso")
+    shell.run("pause", ONE)
+    _, _, said = shell.run("refetch", ONE, "da1", code=os.EX_DATAERR)
+    assert "is paused, so nobody would do it" in said
+    assert shell.roster()[0][ONE].order is None

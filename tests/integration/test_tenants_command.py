@@ -92,6 +92,11 @@ def test_a_customer_is_added_by_its_domain_and_followed_by_a_running_daemon(simu
     shell.run("apply", str(file))
     shell.wait_for(Contoso="healthy", Fabrikam="healthy")
 
+    shell.run("rewind", "contoso", "--since", "2020-01-01T00:00:00Z")
+    says(daemon, "rewound")
+    shell.run("refetch", "contoso", "no such alert")
+    says(daemon, "refetched")
+
     shell.run("pause", "contoso")
     shell.wait_for(Contoso="paused", Fabrikam="healthy")
     shell.run("resume", "contoso")

@@ -12,9 +12,9 @@ STEP = 100 * TICKS
 """Times are this coarse, so that many are the same."""
 
 
-def canonical(raw: bytes) -> int:
+def canonical(one: Alert) -> int:
     """Leave out what is last: the order of the lists."""
-    return digest(raw.rpartition(b"|")[0])
+    return digest(one.raw.rpartition(b"|")[0])
 
 
 def record(now: int, id_: str, age: int, content: int, order: bool, kind: str) -> Alert | Malformed:
@@ -38,7 +38,7 @@ class Consumer:
     def see(self, judgement: Judgement, horizon: int) -> None:
         """See what was committed by a state of this horizon, and hold it to the laws."""
         for alert in (verdict.alert for verdict in judgement.published):
-            print_ = canonical(alert.raw)
+            print_ = canonical(alert)
             assert print_ not in self.published, "published twice"
             assert print_ not in self.asides, "published and set aside"
             assert alert.updated >= horizon, "nobody knows whether it was published"
@@ -46,7 +46,7 @@ class Consumer:
             self.published[print_] = (alert.id, alert.updated)
             self.newest[alert.id] = alert.updated
         for one in (item.record for item in judgement.quarantined):
-            print_ = canonical(one.raw) if isinstance(one, Alert) else one.digest
+            print_ = canonical(one) if isinstance(one, Alert) else one.digest
             assert self.asides.get(print_, -1) < horizon, "set aside twice"
         self.asides |= judgement.set_aside
 
@@ -60,7 +60,7 @@ class Consumer:
                 continue
             flapping = list(self.published.values()).count((one.id, one.updated)) == PRINTS_PER_TIME
             assert (
-                canonical(one.raw) in self.published.keys() | self.asides.keys()
+                canonical(one) in self.published.keys() | self.asides.keys()
                 or one.updated < self.newest.get(one.id, one.updated)
                 or flapping
             )
