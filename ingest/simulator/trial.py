@@ -79,6 +79,11 @@ class Trial:
         self._seen = Audit(poll_interval=subject.poll_interval)
         self._seen.absent(self._absences)
 
+    def absent(self, absences: Mapping[str, Sequence[tuple[float, float | None]]]) -> None:
+        """Learn while the run goes on when tenants were none of the daemon's."""
+        self._absences.update(absences)
+        self._seen.absent(self._absences)
+
     def _fresh_reader(self) -> Reader:
         return Reader(bootstrap=self._subject.bootstrap, prefix=self._subject.prefix)
 
