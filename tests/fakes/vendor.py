@@ -124,6 +124,8 @@ class Vendor:
         )
 
     def _inside(self, version: Version, ask: Ask) -> bool:
+        if ask.alert is not None:
+            return version.id == ask.alert
         box = ask.box
         return (
             version.updated >= self._literal(box.updated_from)
