@@ -1,6 +1,6 @@
 """One feed of one tenant: ask, decide, commit, advance; and nothing is remembered before the commit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -89,6 +89,7 @@ class Poller:
         self._obeyed: Obeyed | None = None
         self._has_begun = False
         self._epoch = -1
+        self._is_unsure = False
         self._rejected: dict[int, str] = {}
         self._yardstick = Yardstick()
         self._failed_in_a_row = dict.fromkeys(Tier, 0)
@@ -119,9 +120,14 @@ class Poller:
         Raises:
             Rewound: it may be there still; whoever takes the shard over next deletes it.
         """
-        if self._state is not None:
-            records = dict.fromkeys(self._state.keys(), None)
-            await self._log.commit(Batch(self._feed, self._epoch, (), records))
+        if self._is_unsure:
+            # The reading was cancelled while it committed: of what, only Kafka knows.
+            restored = await self._log.restore(self._feed)
+            self._epoch, keys = restored.epoch, list(restored.records)
+        else:
+            keys = [] if self._state is None else self._state.keys()
+        if keys:
+            await self._write((), dict.fromkeys(keys, None))
 
     async def obey(self, order: Order) -> None:
         """Do what an operator asks for, once: an order that the checkpoint knows is left alone.
@@ -145,7 +151,7 @@ class Poller:
         obeyed = Obeyed(order.id, until=now)
         state, records = self._current.rewound(min(now, order.since or 0))
         records[order_key(str(self._feed))] = encode_obeyed(obeyed)
-        await self._log.commit(Batch(self._feed, self._epoch, (), records))
+        await self._write((), records)
         self._state, self._obeyed = state, obeyed
         self._events.info("rewound", order=order.id, since=order.since)
 
@@ -169,7 +175,7 @@ class Poller:
             records = [self._encoder.alert(verdict, order.id) for verdict in verdicts]
             obeyed = Obeyed(order.id, self._obeyed.until if self._obeyed else None)
             checkpoint = {**step.records, order_key(str(self._feed)): encode_obeyed(obeyed)}
-            await self._log.commit(Batch(self._feed, self._epoch, records, checkpoint))
+            await self._write(records, checkpoint)
             self._current.apply(step)
         self._obeyed = obeyed
         self._events.info("refetched", order=order.id, found=len(found), published=len(records))
@@ -301,9 +307,7 @@ class Poller:
             records += parts
             digests += [item.record.digest] * len(parts)
         try:
-            await self._log.commit(
-                Batch(feed=self._feed, epoch=self._epoch, records=records, checkpoint=step.records)
-            )
+            await self._write(records, step.records)
         except Rewound:
             await self._restore(server_time)
             return False
@@ -339,20 +343,25 @@ class Poller:
             if not step.records:
                 return
             try:
-                await self._log.commit(
-                    Batch(feed=self._feed, epoch=self._epoch, records=(), checkpoint=step.records)
-                )
+                await self._write((), step.records)
             except Rewound:
                 await self._restore(sweep.now)
                 continue
             state.apply(step)
             return
 
+    async def _write(
+        self, records: Sequence[Record], checkpoint: Mapping[bytes, bytes | None]
+    ) -> None:
+        self._is_unsure = True
+        await self._log.commit(Batch(self._feed, self._epoch, records, checkpoint))
+        self._is_unsure = False
+
     async def _restore(self, server_time: int | None = None) -> None:
         """Take over what Kafka has; `server_time` is the API's own, where a page has just told it."""
         self._state = None
         restored = await self._log.restore(self._feed)
-        self._epoch = restored.epoch
+        self._epoch, self._is_unsure = restored.epoch, False
         if not self._has_begun:
             self._source.begin(self._tenant, tenure=restored.tenure, granted=restored.granted)
             self._has_begun = True

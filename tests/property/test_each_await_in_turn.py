@@ -106,6 +106,11 @@ class Life:
             work.throw(Gone())
         return False
 
+    def finish(self, work: Coroutine[Any, Any, None]) -> None:
+        with pytest.raises(StopIteration):
+            while True:
+                work.send(None)
+
     def obey_or_read(self, thing: Tier | Order) -> Coroutine[Any, Any, None]:
         if isinstance(thing, Order):
             return self.poller.obey(thing)
@@ -177,6 +182,19 @@ def test_a_feed_is_rewound_once():
         assert_each_once(again)
         assert_each_once(life.published(Topic.ALERTS))
         life.read_what_is_left()
+
+
+def test_a_removed_tenant_leaves_no_records_wherever_its_reading_was_cancelled():
+    whole = Life()
+    whole.live(*READINGS)
+    for at in range(whole.awaits):
+        life = Life(at)
+        for tier in READINGS:
+            if not life.is_done(tier):
+                break
+        # As the fleet does: the same poller, after its reading was cancelled.
+        life.finish(life.poller.forget())
+        assert life.log.checkpoints == {}, f"cancelled at await {at}"
 
 
 class RecordsFirst(SteppedLog):
