@@ -79,7 +79,7 @@ async def crash(arguments: argparse.Namespace, folder: Path) -> int:
         async with Offsets(bootstrap=subject.bootstrap, topics=topics) as offsets:
             with ExitStack() as stack:
                 # Readings overlap by little, so that most of the work is publishing.
-                daemon = run.daemon(POLL__OVERLAP_SECONDS="10")
+                daemon = run.daemon(POLL__OVERLAP_SECONDS="10", KAFKA__SESSION_TIMEOUT_SECONDS="6")
                 stack.callback(daemon.kill)
                 harness = Harness(daemon=daemon, offsets=offsets, rng=random.Random(arguments.seed))
                 for number in range(1, arguments.runs + 1):
