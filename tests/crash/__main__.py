@@ -1,7 +1,8 @@
 """Kill the daemon at random on Apache Kafka: `python -m tests.crash --runs 20 --seed 0`.
 
-A busy fleet with faults; `kill -9` one to six seconds after the daemon began to publish, a look at what
-the broker shows of open transactions, and a new start. At the end the simulator is frozen, the daemon
+A busy fleet with faults; `kill -9` one to six seconds after the daemon began to publish, or, every other
+time, after all tenants have been read again; a look at what the broker shows of open transactions, and a
+new start. At the end the simulator is frozen, the daemon
 catches up and stops, and the audit judges. The last line is the audit's, with `open_at_kill`: the kills
 that left a transaction open. Fails if the audit does, or if fewer than a quarter of the kills did.
 """
@@ -19,19 +20,24 @@ from pathlib import Path
 from ingest.simulator.processes import Child, ChildFailed
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.trial import Subject, Trial
+from tests.chaos.freshness import Freshness
 from tests.crash.offsets import Offsets
 from tests.harness.stage import stage
 
 PUBLISHING_SECONDS = 60
+REGAIN_SECONDS = 20
 LEAST_SHARE_OPEN = 0.25
 
 
 class Harness:
     """Starts and kills one daemon over and over."""
 
-    def __init__(self, *, daemon: Child, offsets: Offsets, rng: random.Random) -> None:
+    def __init__(
+        self, *, daemon: Child, offsets: Offsets, fresh: Freshness, rng: random.Random
+    ) -> None:
         self.daemon = daemon
         self.offsets = offsets
+        self.fresh = fresh
         self.rng = rng
         self.outages: list[tuple[float, float]] = []
         self.open_at_kill = 0
@@ -46,7 +52,17 @@ class Harness:
             if not self.daemon.running or time.monotonic() > deadline:
                 raise ChildFailed(f"the daemon does not publish\n{self.daemon.tail()}")
             await asyncio.sleep(0.1)
+
+    async def regain(self, tenants: set[str]) -> None:
+        """Wait until all tenants are read again: so long nobody could count on being read.
+
+        Some are out of reach by the simulator's own faults, so the wait is bounded.
+        """
+        since = time.time()
+        while self.fresh.behind(tenants, since) and time.time() < since + REGAIN_SECONDS:
+            await asyncio.sleep(0.1)
         self.outages.append((self.down_since, time.time()))
+        self.down_since = float("inf")
 
     async def kill(self, number: int) -> None:
         """Let it publish for a while, kill it, and look at the broker."""
@@ -55,7 +71,8 @@ class Harness:
         if not self.daemon.running:
             raise ChildFailed(f"the daemon ended by itself\n{self.daemon.tail()}")
         self.daemon.kill()
-        self.down_since = time.time()
+        # Killed before all were read again, it has been away all the while.
+        self.down_since = min(self.down_since, time.time())
         found = await self.offsets.open()
         self.open_at_kill += bool(found)
         print(
@@ -70,22 +87,30 @@ async def crash(arguments: argparse.Namespace, folder: Path) -> int:
     flags = [
         *("--tenants", str(arguments.tenants), "--seed", str(arguments.seed)),
         *("--births-per-minute", str(arguments.births), "--faults", "default"),
-        *("--poll-interval", "1", "--version-seconds", "20", "--backlog", "100", "--no-limits"),
+        *("--poll-interval", "1", "--version-seconds", "40", "--backlog", "100", "--no-limits"),
     ]
     with stage(*flags, folder=folder) as run:
         subject = Subject.of(run.config)
         cloud = RemoteCloud(url=run.ready["url"], ca_file=Path(run.ready["ca_file"]))
         topics = [f"{subject.prefix}.{name}" for name in ("alerts", "quarantine", "checkpoints")]
+        tenants = {one["id"] for one in cloud.tenants()}
+        fresh = Freshness(bootstrap=subject.bootstrap, topic=topics[0], cloud=cloud)
+        following = asyncio.create_task(fresh.follow())
         async with Offsets(bootstrap=subject.bootstrap, topics=topics) as offsets:
             with ExitStack() as stack:
                 # Readings overlap by little, so that most of the work is publishing.
                 daemon = run.daemon(POLL__OVERLAP_SECONDS="10", KAFKA__SESSION_TIMEOUT_SECONDS="6")
                 stack.callback(daemon.kill)
-                harness = Harness(daemon=daemon, offsets=offsets, rng=random.Random(arguments.seed))
+                rng = random.Random(arguments.seed)
+                harness = Harness(daemon=daemon, offsets=offsets, fresh=fresh, rng=rng)
                 for number in range(1, arguments.runs + 1):
                     await harness.start()
+                    if number % 2 == 0:
+                        await harness.regain(tenants)
                     await harness.kill(number)
                 await harness.start()
+                await harness.regain(tenants)
+                following.cancel()
                 async with Trial(subject=subject, cloud=cloud) as trial:
                     await trial.find_topics()
                     missing = await trial.drain(at_most=120)
