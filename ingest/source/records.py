@@ -64,6 +64,8 @@ _KEYS = tuple(f'"{field.encode_name}"'.encode() for field in msgspec.structs.fie
 _OPENING = re.compile(rb"\s*:\s*\[\s*")
 _PLAIN_OPENINGS = (b":[{", b':["')
 _COMMA = re.compile(rb"\s*,\s*")
+_COMMAS = (b",", b", ")
+"""As programs write them; what else is legal is found element by element."""
 
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
@@ -179,7 +181,7 @@ def _time(value: object) -> int | None:
 
 
 def canonical(alert: Alert) -> int:
-    """Return a 64-bit hash of an alert's content: its bytes, with its lists in one order.
+    """Return a 64-bit hash of an alert's content: its bytes, the order of its lists aside.
 
     The API returns the evidence of an alert in another order each time; the order of its keys and the
     way it writes its values are its program's, and change with its releases only. A record whose lists
@@ -193,6 +195,10 @@ def canonical(alert: Alert) -> int:
 
 
 def _content(raw: bytes, digest: int, lists: _Lists) -> int:
+    """Hash what stands outside the lists, and of each list its key and the sum of its elements' hashes.
+
+    A sum has no order and counts what is there twice; nothing is copied or sorted for it.
+    """
     found = (
         lists.evidence,
         lists.techniques,
@@ -202,34 +208,36 @@ def _content(raw: bytes, digest: int, lists: _Lists) -> int:
         lists.addresses,
         lists.domains,
     )
-    spans = [
-        _sorted(raw, key, list(map(bytes, elements)))
-        for key, elements in zip(_KEYS, found, strict=True)
-        if elements and len(elements) > 1
-    ]
+    spans: list[tuple[int, int]] = []
+    sums: list[bytes] = []
+    for key, elements in zip(_KEYS, found, strict=True):
+        if elements and len(elements) > 1:
+            spans.append(_span(raw, key, elements))
+            sums.append(b"%b%x" % (key, sum(map(fingerprint, elements))))
     if not spans:
         return digest
     spans.sort()
     pieces: list[bytes] = []
     at = 0
-    for start, end, content in spans:
-        pieces += (raw[at:start], content)
+    for start, end in spans:
+        pieces.append(raw[at:start])
         at = end
     pieces.append(raw[at:])
-    return fingerprint(b"".join(pieces))
+    return fingerprint(b"".join(pieces + sums))
 
 
-def _sorted(raw: bytes, key: bytes, items: list[bytes]) -> tuple[int, int, bytes]:
-    """Return where the elements of one list stand, and what stands there if they are sorted.
+def _span(raw: bytes, key: bytes, elements: list[msgspec.Raw]) -> tuple[int, int]:
+    """Return where the first element of a list begins and the last one ends.
 
     Raises:
         ValueError: if they do not stand one after another behind the key.
     """
     start = _behind(raw, key)
-    whole = b",".join(items)
-    end = start + len(whole) if raw.startswith(whole, start) else _end(raw, items, start)
-    items.sort()
-    return start, end, b",".join(items)
+    for comma in _COMMAS:
+        whole = comma.join(elements)
+        if raw.startswith(whole, start):
+            return start, start + len(whole)
+    return start, _end(raw, elements, start)
 
 
 def _behind(raw: bytes, key: bytes) -> int:
@@ -245,7 +253,7 @@ def _behind(raw: bytes, key: bytes) -> int:
             return opening.end()
 
 
-def _end(raw: bytes, items: list[bytes], at: int) -> int:
+def _end(raw: bytes, items: list[msgspec.Raw], at: int) -> int:
     """Return where a list's last element ends, with white space between them."""
     for number, item in enumerate(items):
         comma = _COMMA.match(raw, at) if number else None

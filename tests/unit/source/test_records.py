@@ -191,7 +191,11 @@ def test_other_content_has_another_hash(one, other):
             b'{"evidence":[1],"x":[2,5],"evidence":[1,2]}',
             b'{"evidence":[1],"x":[2,6],"evidence":[1,2]}',
         ),
+        (b'{"evidence":[1,2],"comments":[]}', b'{"evidence":[],"comments":[1,2]}'),
+        (b'{"evidence":[1,2],"comments":[3,4]}', b'{"evidence":[3,4],"comments":[1,2]}'),
         (b'{"evidence":[1,2]}', b'{"evidence":[1,2,2]}'),
+        (b'{"evidence":[1,1,2,2]}', b'{"evidence":[1,1,3,3]}'),
+        (b'{"evidence":[1,1,2]}', b'{"evidence":[1,2,2]}'),
         (b'{"evidence":["1,2"]}', b'{"evidence":["1","2"]}'),
     ],
 )
