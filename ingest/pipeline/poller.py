@@ -270,11 +270,12 @@ class Poller:
     def _slices(
         self, records: Sequence[Alert | Malformed]
     ) -> Iterator[Sequence[Alert | Malformed]]:
-        ordered = sorted(records, key=lambda record: record.updated or 0)
-        if len(ordered) <= _BATCH_RECORDS and _bytes_of(ordered) <= self._batch_bytes:
-            if ordered:
-                yield ordered
+        if len(records) <= _BATCH_RECORDS and _bytes_of(records) <= self._batch_bytes:
+            if records:
+                # Whoever decides on it puts it in order.
+                yield records
             return
+        ordered = sorted(records, key=lambda record: record.updated or 0)
         start = size = 0
         for at, record in enumerate(ordered):
             size += len(record.raw)
@@ -286,6 +287,8 @@ class Poller:
 
     def _set_aside_the_too_large(self, records: Sequence[Alert | Malformed]) -> None:
         room = self._log.max_record_bytes(Topic.ALERTS) - _HEADER_ROOM
+        if max(map(len, map(_RAW, records))) <= room:
+            return
         for record in records:
             if len(record.raw) > room:
                 self._rejected[record.digest] = "too_large"
