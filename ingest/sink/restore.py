@@ -1,7 +1,8 @@
-"""Reading a shard's checkpoints back: a consumer of one partition, for one purpose."""
+"""Reading compacted partitions: a shard's checkpoints back, or what is newest in some."""
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,3 +95,38 @@ async def read_back(
                         return found
     finally:
         await close(consumer)
+
+
+async def read_newest(
+    connection: Connection, partitions: Sequence[TopicPartition], *, seconds: float
+) -> list[dict[bytes, bytes]]:
+    """Return of each partition the newest committed value of every key, up to its present end.
+
+    Raises:
+        TimeoutError: if it takes longer.
+        Exception: aiokafka's.
+    """
+    newest: dict[TopicPartition, dict[bytes, bytes]] = {at: {} for at in partitions}
+    consumer = connection.consumer()
+    try:
+        async with asyncio.timeout(seconds):
+            await consumer.start()
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            while [at for at in partitions if await consumer.position(at) < ends[at]]:
+                for at, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
+                    for record in records:
+                        _take(newest[at], record.key, record.value)
+    finally:
+        await close(consumer)
+    return [newest[at] for at in partitions]
+
+
+def _take(newest: dict[bytes, bytes], key: bytes | None, value: bytes | None) -> None:
+    if key is None:
+        return
+    if value is None:
+        newest.pop(key, None)
+    else:
+        newest[key] = value

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingest.errors import RegistrationUnreadable
 from ingest.model.roster import Registration, decode_registration
-from ingest.model.tenant import shard_of
+from ingest.model.tenant import is_guid, shard_of
 from ingest.pipeline.ports import Clock
 from ingest.sink.connection import Connection, close
 from ingest.sink.refusals import TROUBLE, translate
@@ -23,10 +23,18 @@ from ingest.sink.refusals import TROUBLE, translate
 _POLL_MS = 500
 _START_SECONDS = 30.0
 _RETRY_SECONDS = 1.0
+_ASTRAY = (
+    "the record of tenant {} in the tenants topic stands in the partition of another number of shards: "
+    "run defender-ingest reshard"
+)
 
 
 class Roster:
     """Follows the tenants topic while its context is entered; entering waits for its present end.
+
+    A record in a partition that is not its tenant's is not believed, and neither is another one of the same
+    tenant while it stands there: the number of shards is being changed, and the tenant's checkpoint may
+    be in either place.
 
     Args:
         topic: the tenants topic.
@@ -53,6 +61,8 @@ class Roster:
         self._tell = tell
         self._by_shard: list[dict[str, Registration]] = [{} for _ in range(shards)]
         self._unreadable: dict[str, str] = {}
+        self._astray: dict[str, set[int]] = {}
+        self._said: dict[str, str] = {}
         self._read_whole = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -79,10 +89,18 @@ class Roster:
 
     def of(self, shards: Iterable[int]) -> dict[str, Registration]:
         """Return the registrations of some shards by tenant, the removed ones too."""
-        return {tenant: one for number in shards for tenant, one in self._by_shard[number].items()}
+        astray = self._astray
+        return {
+            tenant: one
+            for number in shards
+            for tenant, one in self._by_shard[number].items()
+            if tenant not in astray
+        }
 
     def get(self, tenant: str) -> Registration | None:
         """Return a tenant's registration."""
+        if tenant in self._astray:
+            return None
         return self._by_shard[shard_of(tenant, len(self._by_shard))].get(tenant)
 
     def everybody(self) -> dict[str, Registration]:
@@ -91,7 +109,9 @@ class Roster:
 
     def unreadable(self) -> Mapping[str, str]:
         """Return the tenants whose record cannot be read, each with why."""
-        return self._unreadable
+        if not self._astray:
+            return self._unreadable
+        return self._unreadable | {tenant: _ASTRAY.format(tenant) for tenant in self._astray}
 
     async def _follow(self) -> None:
         """Follow for ever; whatever goes wrong, a new consumer reads it all again."""
@@ -137,23 +157,36 @@ class Roster:
                 self._read_whole.set()
                 changed = True
             if changed:
+                self._complain()
                 self._tell()
+
+    def _complain(self) -> None:
+        """Say once of each record that it cannot be read; not before all of them are known.
+
+        Until compaction, a record that was moved is read before the tombstone that took its place.
+        """
+        unreadable = dict(self.unreadable())
+        for tenant, why in unreadable.items():
+            if self._said.get(tenant) != why:
+                self._log.error("registration_unreadable", tenant=tenant[:64], error=why)
+        self._said = unreadable
 
     def _take(self, shard: int, key: bytes | None, value: bytes | None) -> bool:
         """Take one record; tell whether it says anything new."""
         if key is None:
             return False
         tenant = key.decode(errors="replace")
+        if is_guid(tenant) and shard_of(tenant, len(self._by_shard)) != shard:
+            return self._take_astray(shard, tenant, is_there=value is not None)
         known = self._by_shard[shard]
         if value is None:
-            self._unreadable.pop(tenant, None)
-            return known.pop(tenant, None) is not None
+            was_unreadable = self._unreadable.pop(tenant, None) is not None
+            return known.pop(tenant, None) is not None or was_unreadable
         try:
             registration = decode_registration(key, value)
         except RegistrationUnreadable as error:
             if self._unreadable.get(tenant) == str(error):
                 return False
-            self._log.error("registration_unreadable", tenant=tenant[:64], error=str(error))
             self._unreadable[tenant] = str(error)
             known.pop(tenant, None)
             return True
@@ -161,3 +194,16 @@ class Roster:
         before = known.get(tenant)
         known[tenant] = registration
         return before != registration
+
+    def _take_astray(self, shard: int, tenant: str, *, is_there: bool) -> bool:
+        """Take one record of a partition that is not its tenant's; one for each is remembered."""
+        places = self._astray.get(tenant, set())
+        if is_there == (shard in places):
+            return False
+        if is_there:
+            self._astray[tenant] = places | {shard}
+        elif len(places) > 1:
+            self._astray[tenant] = places - {shard}
+        else:
+            del self._astray[tenant]
+        return True

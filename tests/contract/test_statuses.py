@@ -11,14 +11,14 @@ from prometheus_client import CollectorRegistry
 from ingest.errors import Blame, SinkUnavailable, StatusUnreadable
 from ingest.model.report import encode_report
 from ingest.model.status import FeedStatus, State
-from ingest.model.tenant import FeedKey
+from ingest.model.tenant import FeedKey, shard_of
 from ingest.runtime.clock import SystemClock
 from ingest.settings.models import Kafka
 from ingest.simulator.broker import free_port
 from ingest.sink.connection import Connection
 from ingest.sink.log import KafkaCommitLog
 from ingest.sink.statuses import read_statuses
-from ingest.sink.topics import TopicNames
+from ingest.sink.topics import TopicNames, Topics
 from ingest.telemetry.metrics import SinkMetrics
 
 SHARDS = 4
@@ -83,6 +83,35 @@ async def test_the_newest_status_of_every_tenant_is_read_and_a_forgotten_one_is_
     assert set(found) == set(TENANTS) - {TENANTS[1]}
     assert isinstance(found[TENANTS[2]], StatusUnreadable)
     assert found[TENANTS[7]].state == "healthy"
+
+
+async def test_what_stands_in_a_partition_that_is_not_the_tenants_says_nothing(settings):
+    log = structlog.get_logger()
+    connection = Connection(settings=settings, client_id="writer")
+    topics = Topics(settings=settings, connection=connection, log=log)
+    async with asyncio.timeout(30):
+        while await topics.absent():
+            try:
+                await topics.ensure()
+            except SinkUnavailable:
+                await asyncio.sleep(0.05)
+    producer = connection.plain_producer()
+    await producer.start()
+    try:
+        for number in range(SHARDS):
+            for tenant in TENANTS:
+                own = shard_of(tenant, SHARDS) == number
+                said = value(tenant, State.HEALTHY if own else State.FAILING)
+                # Those of the first tenant were taken back when it was moved.
+                stale = None if tenant == TENANTS[0] else said
+                await producer.send_and_wait(
+                    topics.names.status, said if own else stale, tenant.encode(), partition=number
+                )
+    finally:
+        await producer.stop()
+    assert {tenant: one.state for tenant, one in (await read(settings)).items()} == dict.fromkeys(
+        TENANTS, "healthy"
+    )
 
 
 async def test_brokers_that_cannot_be_reached_are_named_as_such():
