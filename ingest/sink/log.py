@@ -10,9 +10,8 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from aiokafka import TopicPartition
 
-from ingest.errors import SinkForbidden, SinkUnavailable, TopicMismatch
+from ingest.errors import SinkForbidden, SinkUnavailable
 from ingest.model.roster import Registration, Standing
 from ingest.model.tenant import FeedKey, is_guid, shard_of
 from ingest.pipeline.ports import Batch, Clock, Restored, Topic
@@ -20,17 +19,15 @@ from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
 from ingest.sink.membership import Membership
 from ingest.sink.refusals import TROUBLE, translate
-from ingest.sink.restore import read_back
+from ingest.sink.restore import refuse_a_strangers
 from ingest.sink.roster import Roster
 from ingest.sink.shard import Replica, Shard
 from ingest.sink.topics import TopicLimits, Topics
 from ingest.telemetry.metrics import SinkMetrics
 
 _RETRY_SECONDS = 2.0
-_LIMITS_SECONDS = 10.0
-_CHECK_SECONDS = 30.0
-_MARKED_SHARD = 0
-"""The shard whose take-over record marks the topics as ours."""
+LIMITS_SECONDS = 10.0
+"""For so long a replica goes by what it was told of the topics."""
 
 
 class KafkaCommitLog:
@@ -284,19 +281,13 @@ class KafkaCommitLog:
         """Return the topics' limits, asked for again when they are old; one question at a time."""
         async with self._asking:
             now = self._clock.monotonic()
-            if self._limits is None or now - self._limits_at > _LIMITS_SECONDS:
+            if self._limits is None or now - self._limits_at > LIMITS_SECONDS:
                 self._limits = await self._topics.limits()
                 self._limits_at = now
             return self._limits
 
     async def _refuse_a_strangers(self) -> None:
         """Refuse topics that another application's installation has taken (by its own record)."""
-        partition = TopicPartition(self._topics.names.checkpoints, _MARKED_SHARD)
-        found = await read_back(self._connection, partition, nonce=None, seconds=_CHECK_SECONDS)
-        owner = found.owner or {}
-        installation = owner.get("installation", self._replica.installation)
-        if installation != self._replica.installation:
-            raise TopicMismatch(
-                f"topic {partition.topic} belongs to the installation of application {installation}; "
-                "choose another kafka.prefix for this one"
-            )
+        await refuse_a_strangers(
+            self._connection, self._topics.names.checkpoints, self._replica.installation
+        )

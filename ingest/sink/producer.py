@@ -76,6 +76,7 @@ class ShardProducer:
         *,
         now: float,
         reports: Mapping[bytes, bytes | None] | None = None,
+        elsewhere: Mapping[tuple[str, int], Mapping[bytes, bytes | None]] | None = None,
         one_by_one: bool = False,
     ) -> int:
         """Commit all batches in one transaction; return the number of records.
@@ -87,13 +88,15 @@ class ShardProducer:
             batches: what to commit.
             now: Unix seconds, the records' timestamp.
             reports: records for the status topic, by tenant.
+            elsewhere: records by topic and partition, whichever shard's they are.
             one_by_one: give each record a batch of its own, so that a refusal names it.
 
         Raises:
             Refusal: the broker refuses records for what they are.
             Exception: aiokafka's; the producer is to be thrown away.
         """
-        parcels = self._pack(batches, reports or {}, round(now * 1000), one_by_one=one_by_one)
+        places = [((self._names.status, self._shard), reports or {}), *(elsewhere or {}).items()]
+        parcels = self._pack(batches, places, round(now * 1000), one_by_one=one_by_one)
         async with asyncio.timeout(self._timeout):
             await self._producer.begin_transaction()
             sent = await asyncio.gather(
@@ -144,7 +147,7 @@ class ShardProducer:
     def _pack(
         self,
         batches: Sequence[Batch],
-        reports: Mapping[bytes, bytes | None],
+        places: Sequence[tuple[tuple[str, int], Mapping[bytes, bytes | None]]],
         timestamp: int,
         *,
         one_by_one: bool,
@@ -165,8 +168,9 @@ class ShardProducer:
                 origin += 1
             for key, value in batch.checkpoint.items():
                 packing.add(checkpoints, key, value, _NO_HEADERS, _NO_BATCH)
-        for tenant, status in reports.items():
-            packing.add((self._names.status, self._shard), tenant, status, _NO_HEADERS, _NO_BATCH)
+        for place, values in places:
+            for key, value in values.items():
+                packing.add(place, key, value, _NO_HEADERS, _NO_BATCH)
         return packing.parcels
 
     def discard(self) -> "asyncio.Task[None]":

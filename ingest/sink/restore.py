@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
+from ingest.errors import TopicMismatch
 from ingest.sink.connection import Connection, close
 
 OWNER = b"_owner"
@@ -17,6 +18,9 @@ GRANTS = b"_grants"
 """The key of what take-overs may still grant: `[calls, Unix seconds]`, one in each partition."""
 
 _POLL_MS = 500
+_CHECK_SECONDS = 30.0
+_MARKED_SHARD = 0
+"""The shard whose take-over record marks the topics as an installation's."""
 
 
 @dataclass(slots=True)
@@ -95,6 +99,25 @@ async def read_back(
                         return found
     finally:
         await close(consumer)
+
+
+async def refuse_a_strangers(connection: Connection, checkpoints: str, installation: str) -> None:
+    """Refuse topics that another application's installation has taken (by its own record).
+
+    Raises:
+        TopicMismatch: they are not `installation`'s.
+        TimeoutError: if it takes too long.
+        Exception: aiokafka's.
+    """
+    partition = TopicPartition(checkpoints, _MARKED_SHARD)
+    found = await read_back(connection, partition, nonce=None, seconds=_CHECK_SECONDS)
+    owner = found.owner or {}
+    theirs = owner.get("installation", installation)
+    if theirs != installation:
+        raise TopicMismatch(
+            f"topic {checkpoints} belongs to the installation of application {theirs}; "
+            "choose another kafka.prefix for this one"
+        )
 
 
 async def read_newest(

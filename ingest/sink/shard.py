@@ -56,6 +56,18 @@ class Replica:
     instance: str
     installation: str
 
+    def takes_over(self, *, group: str, nonce: str) -> bytes:
+        """Return the value of a take-over record; by its nonce it is known again."""
+        owner = {
+            "v": 1,
+            "replica": self.name,
+            "instance": self.instance,
+            "group": group,
+            "installation": self.installation,
+            "nonce": nonce,
+        }
+        return json.dumps(owner).encode()
+
 
 _VALUE = attrgetter("value")
 
@@ -258,15 +270,8 @@ class Shard:
         return producer
 
     def _take_over_record(self, nonce: str) -> Batch:
-        owner = {
-            "v": 1,
-            "replica": self._replica.name,
-            "instance": self._replica.instance,
-            "group": self._names.group,
-            "installation": self._replica.installation,
-            "nonce": nonce,
-        }
-        return Batch(_NOBODY, self._epoch, (), {OWNER: json.dumps(owner).encode()})
+        owner = self._replica.takes_over(group=self._names.group, nonce=nonce)
+        return Batch(_NOBODY, self._epoch, (), {OWNER: owner})
 
     async def _settle(self, producer: ShardProducer, found: Readback) -> float:
         """Write what is left of the grants and delete what removed tenants left; return our grant.
