@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ingest import __version__
-from ingest.commands.parser import add_parser as add_tenants
+from ingest.commands.parser import add_parser as add_commands
 from ingest.errors import IngestError, SettingsError
 from ingest.settings.loader import load
 from ingest.settings.models import Settings
@@ -68,7 +68,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     _takes_config(check)
     check.set_defaults(run=_check_config)
 
-    add_tenants(commands, _takes_config)
+    add_commands(commands, _takes_config)
 
     commands.add_parser("schema", help="print the configuration's JSON schema").set_defaults(
         run=_schema

@@ -1,6 +1,7 @@
-"""The words of `defender-ingest tenants`; what they do is loaded only when it is asked for."""
+"""The words of `tenants` and `reshard`; what they do is loaded only when it is asked for."""
 
 import argparse
+import importlib
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ from ingest.settings.loader import load
 
 _STATES = [*map(str, State), NOT_READ_YET, UNREAD, UNREADABLE, REMOVED]
 _INTERRUPTED = 130
+_MOST_SHARDS = 1024
 
 Subparsers = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -22,7 +24,19 @@ def add_parser(
     commands: Subparsers,  # type: ignore[valid-type]
     takes_config: Callable[[argparse.ArgumentParser], None],
 ) -> None:
-    """Add the command to the program's own."""
+    """Add the commands to the program's own."""
+    resharding = commands.add_parser(  # type: ignore[attr-defined]
+        "reshard",
+        help="raise the number of shards, while no replica runs",
+        description="Grows the topics that have a partition for each shard, and moves every tenant to "
+        "the shard that is its own then. All replicas must be stopped. Interrupted, it is run again.",
+    )
+    takes_config(resharding)
+    resharding.add_argument(
+        "--to", type=_shards, required=True, metavar="M", help="how many shards there are to be"
+    )
+    resharding.set_defaults(run=_run, room="reshard")
+
     tenants = commands.add_parser(  # type: ignore[attr-defined]
         "tenants",
         help="list, add, pause, resume and remove tenants; running replicas follow at once",
@@ -33,7 +47,7 @@ def add_parser(
     def act(name: str, words: str) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = acts.add_parser(name, help=words, description=words)
         takes_config(parser)
-        parser.set_defaults(run=_run)
+        parser.set_defaults(run=_run, room="tenants")
         return parser
 
     listing = act("list", "Show every tenant and how it is doing, the unwell first.")
@@ -107,12 +121,18 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _shards(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_SHARDS:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {_MOST_SHARDS}, such as 64")
+    return int(text)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     settings = load(Path(arguments.config), os.environ)
     # Not at the top: other commands need none of it.
-    from ingest.commands.tenants import perform  # noqa: PLC0415
     from ingest.telemetry.logs import logging_to  # noqa: PLC0415
 
+    perform = importlib.import_module(f"ingest.commands.{arguments.room}").perform
     secret = settings.entra.client_secret
     secrets = [] if secret is None else [secret.get_secret_value()]
     # Always JSON, and every change: the words for people are on standard output.
@@ -124,7 +144,7 @@ def _run(arguments: argparse.Namespace) -> int:
     library.setLevel(logging.CRITICAL)
     try:
         with logging_to(sys.stderr, logs, secrets=secrets):
-            code = perform(arguments, settings, say=_say)
+            code: int = perform(arguments, settings, say=_say)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _INTERRUPTED

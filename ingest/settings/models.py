@@ -203,7 +203,8 @@ class Kafka(Section):
 
     shards: int = Field(default=32, ge=1, le=1024)
     """The most replicas that can share the work: partitions of the tenants, checkpoints and tenant-status
-    topics. Fixed once made. Each costs its owner a producer: 0.2 MB, two connections, no CPU when idle."""
+    topics; raised by `defender-ingest reshard`. Each costs its owner a producer: 0.2 MB, two connections, no
+    CPU when idle."""
 
     session_timeout_seconds: float = Field(default=10, ge=6, le=300)
     """After so long without a heartbeat a replica counts as dead, and others take its tenants over."""

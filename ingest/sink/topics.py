@@ -1,4 +1,7 @@
-"""The topics: their names from one prefix, made if absent, checked if present, never changed."""
+"""The topics: their names from one prefix, made if absent, checked if present, never changed.
+
+Only `ingest.sink.reshard` adds partitions, since it moves who belongs into them.
+"""
 
 from dataclasses import dataclass, field
 
