@@ -9,6 +9,7 @@ import structlog
 from ingest.errors import (
     AnswerTooLarge,
     CheckpointUnreadable,
+    IngestError,
     QueryRefused,
     RecordsRejected,
     Rewound,
@@ -132,19 +133,36 @@ class Poller:
     async def obey(self, order: Order) -> None:
         """Do what an operator asks for, once: an order that the checkpoint knows is left alone.
 
+        One that cannot be carried out is given up, aloud: it must not hold the feed back (law 5).
+
         Raises:
             SourceError: the tenant's cloud did not answer; to be tried again.
         """
         if self._state is None:
             await self._restore()
+        refusal: IngestError | None = None
         while self._obeyed is None or self._obeyed.id != order.id:
             try:
-                if order.kind is OrderKind.REWIND:
+                if refusal is not None:
+                    await self._give_up(order, refusal)
+                elif order.kind is OrderKind.REWIND:
                     await self._rewind(order)
                 else:
                     await self._refetch(order)
             except Rewound:
                 await self._restore()
+            except (QueryRefused, AnswerTooLarge) as error:
+                refusal = error
+            except RecordsRejected as error:
+                refusal = error
+                await self._restore()
+
+    async def _give_up(self, order: Order, refusal: IngestError) -> None:
+        obeyed = Obeyed(order.id, self._obeyed.until if self._obeyed else None)
+        checkpoint = {order_key(str(self._feed)): encode_obeyed(obeyed)}
+        await self._log.commit(Batch(self._feed, self._epoch, (), checkpoint))
+        self._obeyed = obeyed
+        self._events.warning("order_given_up", order=order.id, error=str(refusal))
 
     async def _rewind(self, order: Order) -> None:
         now = await self._server_time()

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from ingest.encode.cloudevents import CloudEvents
 from ingest.errors import (
+    AnswerTooLarge,
     CheckpointUnreadable,
     QueryRefused,
     RecordsRejected,
@@ -17,6 +18,7 @@ from ingest.errors import (
     Throttled,
 )
 from ingest.model.instant import TICKS, from_unix
+from ingest.model.roster import Order, OrderKind
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach, Tier
 from ingest.pipeline.poller import Cycle, Poller
@@ -407,3 +409,54 @@ async def test_an_alert_that_appears_late_is_found_by_the_reconciling_sweep_and_
     assert (await stand.sweep()).published == 0
     cycle = await stand.sweep(Tier.SLOW)
     assert (cycle.published, cycle.late) == (1, 1)
+
+
+REFETCH = Order(id="o1", kind=OrderKind.REFETCH, alert="a1")
+
+
+def refuse_single_alerts(error):
+    def trouble(ask):
+        if ask.alert is not None:
+            raise error
+
+    return trouble
+
+
+@pytest.mark.parametrize(
+    "error",
+    [QueryRefused("400", reason="http_400"), AnswerTooLarge("too large", reason="too_large")],
+)
+async def test_an_order_that_the_api_refuses_is_given_up_and_holds_nothing_back(error):
+    stand = Stand(alerts(3))
+    await stand.sweep()
+    stand.source.trouble = refuse_single_alerts(error)
+    await stand.poller.obey(REFETCH)
+    asked = len(stand.source.asks)
+    await stand.poller.obey(REFETCH)
+    stand.restart()
+    await stand.sweep()
+    assert [ask.alert for ask in stand.source.asks[asked:]] == [None] * len(
+        stand.source.asks[asked:]
+    )
+    assert len(stand.published) == 3
+
+
+async def test_an_order_whose_alert_kafka_refuses_is_given_up_and_holds_nothing_back():
+    stand = Stand(alerts(3))
+    await stand.sweep()
+    stand.log.failures.append("reject")
+    await stand.poller.obey(REFETCH)
+    await stand.poller.obey(REFETCH)
+    await stand.sweep()
+    assert len(stand.published) == 3
+
+
+async def test_an_order_that_meets_an_outage_is_tried_again():
+    stand = Stand(alerts(3))
+    await stand.sweep()
+    stand.source.trouble = refuse_single_alerts(SourceUnavailable("503", reason="http_503"))
+    with pytest.raises(SourceUnavailable):
+        await stand.poller.obey(REFETCH)
+    stand.source.trouble = lambda _: None
+    await stand.poller.obey(REFETCH)
+    assert len(stand.published) == 4
