@@ -35,16 +35,21 @@ class _Envelope(msgspec.Struct):
     next_link: Any = msgspec.field(name="@odata.nextLink", default=None)
 
 
+_Elements = tuple[msgspec.Raw, ...]
+"""Tuples, since the garbage collector drops those of plain values at once: it would walk the lists of all
+pages that are held again and again."""
+
+
 class _Lists(msgspec.Struct, gc=False):
     """The lists of an alert that the API documents or was seen to return."""
 
-    evidence: list[msgspec.Raw] | None = None
-    techniques: list[msgspec.Raw] | None = msgspec.field(name="mitreTechniques", default=None)
-    comments: list[msgspec.Raw] | None = None
-    users: list[msgspec.Raw] | None = msgspec.field(name="loggedOnUsers", default=None)
-    files: list[msgspec.Raw] | None = msgspec.field(name="alertFiles", default=None)
-    addresses: list[msgspec.Raw] | None = msgspec.field(name="alertIps", default=None)
-    domains: list[msgspec.Raw] | None = msgspec.field(name="alertDomains", default=None)
+    evidence: _Elements | None = None
+    techniques: _Elements | None = msgspec.field(name="mitreTechniques", default=None)
+    comments: _Elements | None = None
+    users: _Elements | None = msgspec.field(name="loggedOnUsers", default=None)
+    files: _Elements | None = msgspec.field(name="alertFiles", default=None)
+    addresses: _Elements | None = msgspec.field(name="alertIps", default=None)
+    domains: _Elements | None = msgspec.field(name="alertDomains", default=None)
 
     def __repr__(self) -> str:
         # Its content must not come into a log (law 8).
@@ -226,7 +231,7 @@ def _content(raw: bytes, digest: int, lists: _Lists) -> int:
     return fingerprint(b"".join(pieces + sums))
 
 
-def _span(raw: bytes, key: bytes, elements: list[msgspec.Raw]) -> tuple[int, int]:
+def _span(raw: bytes, key: bytes, elements: tuple[msgspec.Raw, ...]) -> tuple[int, int]:
     """Return where the first element of a list begins and the last one ends.
 
     Raises:
@@ -253,7 +258,7 @@ def _behind(raw: bytes, key: bytes) -> int:
             return opening.end()
 
 
-def _end(raw: bytes, items: list[msgspec.Raw], at: int) -> int:
+def _end(raw: bytes, items: tuple[msgspec.Raw, ...], at: int) -> int:
     """Return where a list's last element ends, with white space between them."""
     for number, item in enumerate(items):
         comma = _COMMA.match(raw, at) if number else None
