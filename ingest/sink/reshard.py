@@ -27,7 +27,7 @@ from ingest.sink.log import LIMITS_SECONDS
 from ingest.sink.producer import ShardProducer
 from ingest.sink.refusals import TROUBLE, is_fenced, translate
 from ingest.sink.restore import OWNER, read_back, read_newest, refuse_a_strangers
-from ingest.sink.shard import Replica
+from ingest.sink.takeover import Replica
 from ingest.sink.topics import TopicLimits, TopicNames, Topics
 
 SETTLE_SECONDS = LIMITS_SECONDS + 2.0

@@ -31,8 +31,8 @@ from ingest.sink.producer import ShardProducer
 from ingest.sink.registrar import Registrar
 from ingest.sink.reshard import Reshard
 from ingest.sink.restore import read_newest
-from ingest.sink.shard import Replica
 from ingest.sink.statuses import read_statuses
+from ingest.sink.takeover import Replica
 from ingest.sink.topics import TopicNames
 from ingest.telemetry.metrics import SinkMetrics
 
