@@ -119,6 +119,10 @@ class Poller:
         """
         await self._held.forget()
 
+    async def prepare(self, due: float) -> None:
+        """Have at hand what a reading that is due at this Unix time needs; see `Source.prepare`."""
+        await self._source.prepare(self._held.tenant, due=due)
+
     async def obey(self, order: Order) -> None:
         """Do what an operator asks for; see `Orders.obey`."""
         await self._orders.obey(order, self._encoder)

@@ -52,8 +52,8 @@ _TOO_MANY, _SERVER_ERRORS = 429, 500
 class TokenSource(Protocol):
     """What the source needs of identity."""
 
-    async def get(self, tenant: Tenant) -> str:
-        """Return a token for the tenant's API."""
+    async def get(self, tenant: Tenant, *, due: float | None = None) -> str:
+        """Return a token for the tenant's API; where many wait, those first who are due first."""
         ...
 
     async def refresh(self, tenant: Tenant, rejected: str) -> str:
@@ -145,17 +145,15 @@ class DefenderSource:
             granted=granted,
         )
 
+    async def prepare(self, tenant: Tenant, *, due: float) -> None:
+        """See `Source.prepare`."""
+        self._region(tenant)
+        await self._tokens.get(tenant, due=due)
+
     @asynccontextmanager
     async def fetch(self, tenant: Tenant, ask: Ask) -> AsyncIterator[Page]:
         """See `Source.fetch`."""
-        region = self._regions.get(tenant.region)
-        if region is None:
-            raise TenantRejected(
-                f"the tenant is registered in the region {tenant.region!r}, which this configuration does "
-                f"not name (regions): one of {', '.join(sorted(self._regions))} is needed",
-                reason="unknown_region",
-                blame=Blame.US,
-            )
+        region = self._region(tenant)
         token = await self._tokens.get(tenant)
         page = None
         for token_is_fresh in (False, True):
@@ -174,6 +172,17 @@ class DefenderSource:
             reason="unauthorized",
             blame=Blame.CUSTOMER,
         )
+
+    def _region(self, tenant: Tenant) -> Region:
+        region = self._regions.get(tenant.region)
+        if region is None:
+            raise TenantRejected(
+                f"the tenant is registered in the region {tenant.region!r}, which this configuration does "
+                f"not name (regions): one of {', '.join(sorted(self._regions))} is needed",
+                reason="unknown_region",
+                blame=Blame.US,
+            )
+        return region
 
     async def _call(
         self,

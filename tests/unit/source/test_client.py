@@ -76,7 +76,7 @@ class Tokens:
         self.refused = []
         self.takes = 0.0
 
-    async def get(self, tenant):
+    async def get(self, tenant, *, due=None):
         await asyncio.sleep(self.takes)
         return "secret-1"
 
