@@ -39,10 +39,10 @@ class Right:
     why: str
     prefixed: bool = False
 
-    def command(self, principal: str, servers: str = "") -> str:
+    def command(self, principal: str) -> str:
         """Return the command that grants it."""
-        words = ["kafka-acls", *(("--bootstrap-server", servers) if servers else ())]
-        words += ["--add", "--allow-principal", principal, "--operation", self.operation]
+        words = ["kafka-acls", "--add", "--allow-principal", principal]
+        words += ["--operation", self.operation]
         words += [f"--{self.kind}", self.name]
         if self.prefixed:
             words += ["--resource-pattern-type", "prefixed"]

@@ -219,13 +219,17 @@ class Topics:
             for plan in plans
         ]
         answer = await admin.create_topics(absent)
+        lacks = [
+            Right(Kind.TOPIC, name, "Create", "")
+            for name, code, *_ in sorted(answer.topic_errors)
+            if code == _FORBIDDEN
+        ]
+        if lacks:
+            raise SinkForbidden(
+                f"{forbidden(lacks, self._connection.principal)}; or make them by hand (defender-ingest "
+                "topics --kafka-topics) and set kafka.create_topics: false"
+            )
         for name, code, *rest in answer.topic_errors:
-            if code == _FORBIDDEN:
-                create = Right(Kind.TOPIC, name, "Create", "")
-                raise SinkForbidden(
-                    f"{forbidden([create], self._connection.principal)}; or make it by hand "
-                    "(defender-ingest topics --kafka-topics) and set kafka.create_topics: false"
-                )
             if code not in (0, _ALREADY_EXISTS):
                 words = rest[0] if rest and rest[0] else f"error {code}"
                 raise TopicMismatch(

@@ -3,9 +3,8 @@
 The plain listener stays, for the harness: whoever comes by it is the super user.
 """
 
-import base64
-import json
-from collections.abc import Iterable, Mapping
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from ingest.simulator.broker import free_port
 from ingest.sink.rights import Kind, Right
 
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -120,6 +120,150 @@ def plain(listener: str, users: Mapping[str, str]) -> dict[str, str]:
         f"{prefix}.plain.sasl.jaas.config": "org.apache.kafka.common.security.plain."
         f"PlainLoginModule required {known};",
     }
+
+
+class Secured:
+    """One listener of a secured cluster, and how its clients come by it; a subclass for each kind.
+
+    Args:
+        rights: what the principal may do; None leaves the authorizer out.
+    """
+
+    name = "SECURE"
+    user = "ingest"
+    protocol = "SASL_SSL"
+
+    def __init__(self, rights: Sequence[Right] | None = None) -> None:
+        self.port = free_port()
+        self.rights = rights
+        self.section: dict[str, Any] = {}
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def principal(self) -> str:
+        return f"User:{self.user}"
+
+    def cluster(self, folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+        """Return what `ApacheKafka` is made with, and fill the section of the configuration.
+
+        Args:
+            folder: for files.
+            config: the configuration that fits the simulator.
+        """
+        self.keys = Keys(folder)
+        properties = self.keys.broker_properties() | self.properties(folder, config)
+        if self.rights is not None:
+            properties |= authorizer()
+        self.section["tls"] = {"enabled": True, "ca_file": str(self.keys.ca_file)}
+        self.fill(folder, config)
+        return {
+            "properties": properties,
+            "doors": {self.name: [(self.port, self.port)]},
+            "protocols": {self.name: self.protocol},
+            "java": self.java(folder, config),
+        }
+
+    def properties(self, folder: Path, config: dict[str, Any]) -> dict[str, str]:
+        return {}
+
+    def java(self, folder: Path, config: dict[str, Any]) -> list[str]:
+        return []
+
+    def fill(self, folder: Path, config: dict[str, Any]) -> None:
+        """Add to the section what a client needs beside the authority."""
+
+    def prepare(self, admin: "Admin") -> None:
+        """Make the user, and let it do what it may."""
+        self.admin = admin
+        if self.rights is not None:
+            admin.grant(self.principal, self.rights)
+
+
+class ByScram(Secured):
+    """TLS, and a password that the brokers know a hash of."""
+
+    password = "first-password"
+
+    def properties(self, folder: Path, config: dict[str, Any]) -> dict[str, str]:
+        return scram(self.name)
+
+    def fill(self, folder: Path, config: dict[str, Any]) -> None:
+        self.password_file = folder / "kafka-password"
+        self.password_file.write_text(self.password)
+        self.section["sasl"] = {
+            "mechanism": SCRAM,
+            "username": self.user,
+            "password_file": str(self.password_file),
+        }
+
+    def prepare(self, admin: "Admin") -> None:
+        admin.set_password(self.user, self.password)
+        super().prepare(admin)
+
+
+class ByToken(Secured):
+    """TLS, and tokens of the simulator's first tenant, as if the cluster were a namespace of Event Hubs."""
+
+    resource = "https://test.servicebus.windows.net"
+    reauthenticate_ms = 5000
+
+    def properties(self, folder: Path, config: dict[str, Any]) -> dict[str, str]:
+        prefix = f"listener.name.{self.name.lower()}"
+        auth = f"{prefix}.oauthbearer"
+        package = "org.apache.kafka.common.security.oauthbearer"
+        return {
+            f"{prefix}.sasl.enabled.mechanisms": "OAUTHBEARER",
+            f"{auth}.connections.max.reauth.ms": str(self.reauthenticate_ms),
+            f"{auth}.sasl.server.callback.handler.class": f"{package}.OAuthBearerValidatorCallbackHandler",
+            f"{auth}.sasl.jaas.config": f"{package}.OAuthBearerLoginModule required;",
+            f"{auth}.sasl.oauthbearer.jwks.endpoint.url": self._keys_of(config),
+            f"{auth}.sasl.oauthbearer.expected.audience": self.resource,
+        }
+
+    def java(self, folder: Path, config: dict[str, Any]) -> list[str]:
+        store = folder / "simulator-ca.p12"
+        words = ["-importcert", "-noprompt", "-alias", "simulator", "-file", config["ca_file"]]
+        words += ["-keystore", str(store), "-storetype", "PKCS12", "-storepass", "changeit"]
+        subprocess.run(["keytool", *words], check=True, capture_output=True, timeout=60)
+        return [
+            f"-Djavax.net.ssl.trustStore={store}",
+            "-Djavax.net.ssl.trustStorePassword=changeit",
+            f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={self._keys_of(config)}",
+        ]
+
+    def fill(self, folder: Path, config: dict[str, Any]) -> None:
+        entra = config["entra"]
+        self.user = entra["client_id"]
+        self.section["sasl"] = {
+            "mechanism": "OAUTHBEARER",
+            "token_url": f"{self._tenant_of(config)}/oauth2/v2.0/token",
+            "token_ca_file": config["ca_file"],
+            "client_id": entra["client_id"],
+            "client_secret_file": entra["client_secret_file"],
+            "scope": f"{self.resource}/.default",
+        }
+
+    def _tenant_of(self, config: dict[str, Any]) -> str:
+        return f"{config['entra']['login_url']}/{config['tenants'][0]['id']}"
+
+    def _keys_of(self, config: dict[str, Any]) -> str:
+        return f"{self._tenant_of(config)}/discovery/v2.0/keys"
+
+
+class ByCertificate(Secured):
+    """Mutual TLS alone."""
+
+    protocol = "SSL"
+
+    def properties(self, folder: Path, config: dict[str, Any]) -> dict[str, str]:
+        return {f"listener.name.{self.name.lower()}.ssl.client.auth": "required"}
+
+    def fill(self, folder: Path, config: dict[str, Any]) -> None:
+        certificate, key = self.keys.issue(self.user)
+        self.section["tls"] |= {"certificate_file": str(certificate), "key_file": str(key)}
 
 
 class Admin:
