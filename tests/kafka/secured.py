@@ -60,9 +60,13 @@ class Keys:
     def __post_init__(self) -> None:
         self.authority.cert_pem.write_to_path(self.ca_file)
 
+    @staticmethod
+    def ca_file_in(folder: Path) -> Path:
+        return folder / "kafka-ca.pem"
+
     @property
     def ca_file(self) -> Path:
-        return self.folder / "kafka-ca.pem"
+        return self.ca_file_in(self.folder)
 
     def issue(self, name: str, *identities: str) -> tuple[Path, Path]:
         """Write a certificate and its key, and return their files; of the same name, in their place."""
