@@ -25,7 +25,7 @@ from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection, close
 from ingest.sink.log import LIMITS_SECONDS
 from ingest.sink.producer import ShardProducer
-from ingest.sink.refusals import TROUBLE, is_fenced, translate
+from ingest.sink.refusals import TROUBLE, is_fenced
 from ingest.sink.restore import OWNER, read_back, read_newest, refuse_a_strangers
 from ingest.sink.takeover import Replica
 from ingest.sink.topics import TopicLimits, TopicNames, Topics
@@ -118,7 +118,9 @@ class Reshard:
                     "a replica took a shard over meanwhile: stop all replicas, and run this again; "
                     "what was moved so far is whole"
                 ) from error
-            raise translate(error, "change the shards of", self._names.prefix) from error
+            raise await self._connection.explain(
+                error, "change the shards of", self._names.prefix
+            ) from error
         finally:
             discarded = [producer.discard() for producer in self._producers.values()]
             await asyncio.gather(*discarded, close(admin))

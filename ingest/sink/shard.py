@@ -190,7 +190,14 @@ class Shard:
                     return
                 self._say(error)
             except TROUBLE as error:
-                self._say(translate(error, "write to", self._names.checkpoints))
+                self._say(
+                    translate(
+                        error,
+                        "write to",
+                        self._names.checkpoints,
+                        principal=self._connection.principal,
+                    )
+                )
                 if is_fenced(error):
                     pause = await self._pause_if_contested()
             finally:
