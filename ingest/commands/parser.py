@@ -75,12 +75,14 @@ def add_parser(
     adding.add_argument("tenant", metavar="GUID_OR_DOMAIN", help="its directory id, or a domain")
     adding.add_argument("--name", required=True, help="its name for people, unlike all others")
     adding.add_argument("--region", help="a key of `regions` in the configuration")
+    _labels(adding, "a label, a header of its alerts; can be given several times")
     _signs(adding)
 
-    changing = act("change", "Give a tenant another name or region.")
+    changing = act("change", "Give a tenant another name, region or label.")
     _means(changing)
     changing.add_argument("--name", help="its new name")
     changing.add_argument("--region", help="its new region, a key of `regions`")
+    _labels(changing, "gives it a label, or takes it with NAME=; can be given several times")
     _signs(changing)
 
     for name, words in (
@@ -118,6 +120,10 @@ def add_parser(
 
 def _means(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tenant", metavar="TENANT", help="its GUID or its name")
+
+
+def _labels(parser: argparse.ArgumentParser, words: str) -> None:
+    parser.add_argument("--label", action="append", default=[], metavar="NAME=VALUE", help=words)
 
 
 def _signs(parser: argparse.ArgumentParser) -> None:
