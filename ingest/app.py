@@ -15,6 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from ingest.encode.cloudevents import CloudEvents
+from ingest.encode.structured import StructuredCloudEvents
 from ingest.identity.tokens import Tokens
 from ingest.model.enrolment import Signature, at_start
 from ingest.model.instant import TICKS
@@ -197,11 +198,13 @@ def _fleet(
     reach = reach_of(poll)
 
     route = settings.kafka.routing
+    structured = settings.kafka.encoding == "cloudevents-structured"
+    encodes = StructuredCloudEvents if structured else CloudEvents
 
     def encoder(tenant: Tenant) -> CloudEvents:
         feed = FeedKey(tenant.id)
         topic = route.topic(tenant, feed.feed)
-        return CloudEvents(
+        return encodes(
             tenant=tenant, feed=feed, topic=Topic.ALERTS if topic == route.default else topic
         )
 
