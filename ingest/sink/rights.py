@@ -100,16 +100,17 @@ def commands(names: "TopicNames") -> dict[str, tuple[Right, ...]]:
         *seen,
         *checks,
     )
+    changing = (*listing, Right(topic, names.tenants, "Write", "a change is one record"))
+    quarantine = Right(topic, names.quarantine, "Read", "what was set aside")
     return {
         "topics --check": tuple(
             Right(topic, name, "Describe", "partitions are compared") for name in names.all
         )
         + checks,
         "tenants list": listing,
-        "tenants add, change, pause, …": (
-            *listing,
-            Right(topic, names.tenants, "Write", "a change is one record"),
-        ),
+        "tenants add, change, pause, …": changing,
+        "quarantine list, show": (quarantine,),
+        "quarantine retry": (quarantine, *changing),
         "reshard": (
             *(Right(topic, one, "Alter", "topics grow") for one in names.by_shard),
             *(Right(topic, one, "Read", "what is moved") for one in names.by_shard),
