@@ -47,7 +47,7 @@ class Route:
             )
         self.topics = tuple(topics)
         self._check_topics(prefix)
-        self._lead = lru_cache(maxsize=4096)(self._topic_of)
+        self._lead = lru_cache(maxsize=65_536)(self._topic_of)
 
     @staticmethod
     def check(template: str) -> None:
