@@ -182,7 +182,7 @@ class Secured:
     def prepare(self, admin: "Admin") -> None:
         """Make the user, and let it do what it may."""
         self.admin = admin
-        if self.rights is not None:
+        if self.rights:
             admin.grant(self.principal, self.rights)
 
 
