@@ -29,20 +29,35 @@ DAEMON = rights.daemon(NAMES, creates=True)
 CREATE = DAEMON[-1]
 
 
-def trial_of(run: Stage) -> Trial:
-    """Return a trial that reads by the plain listener: the daemon's principal may only write alerts."""
-    subject = replace(Subject.of(run.config), bootstrap=run.kafka.bootstrap, kafka={})
+def reader_of(run: Stage, way: ByScram) -> Path:
+    """Make a user that may read what is published, and no more; return a file that says so."""
+    way.admin.set_password("reader", "reader-password")
+    set_aside = rights.Right(rights.Kind.TOPIC, NAMES.quarantine, "Read", "")
+    way.admin.grant("User:reader", [rights.consumer(NAMES, "none")[0], set_aside])
+    sasl = way.section["sasl"] | {"username": "reader", "password": "reader-password"}
+    del sasl["password_file"]
+    kafka = {"bootstrap_servers": [way.bootstrap], "tls": way.section["tls"], "sasl": sasl}
+    file = run.folder / "reader.yaml"
+    file.write_text(yaml.safe_dump({"kafka": kafka}))
+    return file
+
+
+def trial_of(run: Stage, reader: Path | None) -> Trial:
+    """Return a trial that reads as a file says, or by the plain listener: the daemon may only write."""
+    subject = Subject.of(run.config, reader)
+    if reader is None:
+        subject = replace(subject, bootstrap=run.kafka.bootstrap, kafka={})
     cloud = RemoteCloud(url=run.ready["url"], ca_file=Path(run.ready["ca_file"]))
     return Trial(subject=subject, cloud=cloud)
 
 
-async def judged(run: Stage, daemon, *, outages=()):
+async def judged(run: Stage, daemon, *, reader: Path | None = None):
     """Drain, stop and judge."""
-    async with trial_of(run) as trial:
+    async with trial_of(run, reader) as trial:
         await trial.find_topics()
         assert await trial.drain(at_most=120) == 0, daemon.tail()
         assert daemon.stop() == 0, daemon.tail()
-        return await trial.judge(harness_outages=outages)
+        return await trial.judge()
 
 
 async def reads_on(daemon, *, seconds=60):
@@ -102,7 +117,7 @@ async def test_each_right_that_lacks_is_named_and_nothing_is_lost(tmp_path):
                 assert daemon.exit_code == 77
                 daemon.start()
             await reads_on(daemon)
-        verdict = await judged(run, daemon)
+        verdict = await judged(run, daemon, reader=reader_of(run, way))
     assert verdict.report() == []
     assert verdict.clean
 
