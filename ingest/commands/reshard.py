@@ -12,7 +12,7 @@ import structlog
 from ingest.runtime.clock import SystemClock
 from ingest.settings.models import Settings
 from ingest.sink.reshard import SETTLE_SECONDS, Reshard
-from ingest.sink.shard import Replica
+from ingest.sink.takeover import Replica
 
 
 def perform(

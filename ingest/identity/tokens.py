@@ -16,6 +16,7 @@ from ingest.identity.claims import advise
 from ingest.identity.credential import Credential
 from ingest.identity.entra import EntraId, Granted
 from ingest.identity.http import TokenHttp
+from ingest.identity.turns import Turns
 from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Entra, Region
@@ -35,6 +36,15 @@ class _Held:
     token: str = field(repr=False)
     renew_at: float
     ends_at: float
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One request, from its asking on; `wanted` counts who waits for it, `is_sent` that it has left."""
+
+    task: "asyncio.Task[str]" = field(init=False)
+    wanted: int = 0
+    is_sent: bool = False
 
 
 class Tokens:
@@ -78,7 +88,8 @@ class Tokens:
         )
         self._threads = ThreadPoolExecutor(settings.token_threads, "token")
         self._held: dict[str, _Held] = {}
-        self._flights: dict[str, asyncio.Task[str]] = {}
+        self._turns = Turns(settings.token_threads)
+        self._flights: dict[str, _Flight] = {}
 
     async def __aenter__(self) -> Self:
         """Nothing is asked for before somebody needs it."""
@@ -91,14 +102,18 @@ class Tokens:
         traceback: TracebackType | None,
     ) -> None:
         """Give up what is in flight; its thread ends by its timeout at the latest."""
-        for flight in self._flights.values():
-            flight.cancel()
-        await asyncio.gather(*self._flights.values(), return_exceptions=True)
+        tasks = [flight.task for flight in self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._http.close()
 
-    async def get(self, tenant: Tenant) -> str:
+    async def get(self, tenant: Tenant, *, due: float | None = None) -> str:
         """Return a token that holds for at least another minute.
+
+        Where more are asked for than threads can fetch, those who are due first come first: `due` is in
+        Unix seconds, None says now.
 
         Raises:
             SourceError: as its class says.
@@ -106,11 +121,13 @@ class Tokens:
         now = self._clock.monotonic()
         held = self._held.get(tenant.id)
         if held is None or now >= held.ends_at:
-            return await self._fly(tenant)
+            return await self._fly(tenant, due)
         if now >= held.renew_at and tenant.id not in self._flights:
             # The old one still holds, so nobody has to wait; nor is it lost if this fails.
             held.renew_at = now + _RETRY_SECONDS * (0.5 + self._rng.random())
-            self._start(tenant).add_done_callback(lambda flight: self._note(tenant, flight))
+            flight = self._start(tenant, self._clock.unix() + held.ends_at - now)
+            flight.wanted = 1
+            flight.task.add_done_callback(lambda done: self._note(tenant, done))
         return held.token
 
     async def refresh(self, tenant: Tenant, rejected: str) -> str:
@@ -123,30 +140,43 @@ class Tokens:
         if held is not None and held.token != rejected:
             return held.token
         self._held.pop(tenant.id, None)
-        return await self._fly(tenant)
+        return await self._fly(tenant, None)
 
-    async def _fly(self, tenant: Tenant) -> str:
-        """Wait for the tenant's one request; whoever stops waiting does not stop it."""
-        flight = self._flights.get(tenant.id) or self._start(tenant)
-        return await asyncio.shield(flight)
+    async def _fly(self, tenant: Tenant, due: float | None) -> str:
+        """Wait for the tenant's one request; once it is sent, whoever stops waiting does not stop it."""
+        flight = self._flights.get(tenant.id)
+        if flight is None:
+            flight = self._start(tenant, self._clock.unix() if due is None else due)
+        flight.wanted += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.wanted -= 1
+            if not flight.wanted and not flight.is_sent:
+                # Its tenant is read elsewhere by now: others wait for the thread.
+                self._forget(tenant, flight)
+                flight.task.cancel()
 
-    def _start(self, tenant: Tenant) -> "asyncio.Task[str]":
-        flight = asyncio.get_running_loop().create_task(
-            self._acquire(tenant), name=f"token of {tenant.id}"
+    def _start(self, tenant: Tenant, due: float) -> _Flight:
+        flight = self._flights[tenant.id] = _Flight()
+        flight.task = asyncio.get_running_loop().create_task(
+            self._acquire(tenant, flight, due), name=f"token of {tenant.id}"
         )
-        self._flights[tenant.id] = flight
-        flight.add_done_callback(lambda done: self._land(tenant, done))
+        flight.task.add_done_callback(lambda done: self._land(tenant, flight, done))
         return flight
 
-    def _land(self, tenant: Tenant, flight: "asyncio.Task[str]") -> None:
+    def _land(self, tenant: Tenant, flight: _Flight, done: "asyncio.Task[str]") -> None:
+        self._forget(tenant, flight)
+        if not done.cancelled():
+            # Seen, also where nobody waits any more.
+            done.exception()
+
+    def _forget(self, tenant: Tenant, flight: _Flight) -> None:
         if self._flights.get(tenant.id) is flight:
             del self._flights[tenant.id]
-        if not flight.cancelled():
-            # Seen, also where nobody waits any more.
-            flight.exception()
 
-    def _note(self, tenant: Tenant, flight: "asyncio.Task[str]") -> None:
-        error = None if flight.cancelled() else flight.exception()
+    def _note(self, tenant: Tenant, done: "asyncio.Task[str]") -> None:
+        error = None if done.cancelled() else done.exception()
         if error is not None:
             self._log.warning(
                 "token_renewal_failed",
@@ -155,7 +185,12 @@ class Tokens:
                 error=str(error) if isinstance(error, SourceError) else type(error).__name__,
             )
 
-    async def _acquire(self, tenant: Tenant) -> str:
+    async def _acquire(self, tenant: Tenant, flight: _Flight, due: float) -> str:
+        async with self._turns.turn(due):
+            flight.is_sent = True
+            return await self._request(tenant)
+
+    async def _request(self, tenant: Tenant) -> str:
         secret = self._credential.take()
         began = self._clock.monotonic()
         outcome = "cancelled"

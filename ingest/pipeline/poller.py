@@ -1,6 +1,6 @@
 """One feed of one tenant: ask, decide, commit, advance; and nothing is remembered before the commit."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -8,8 +8,6 @@ import structlog
 
 from ingest.errors import (
     AnswerTooLarge,
-    CheckpointUnreadable,
-    IngestError,
     QueryRefused,
     RecordsRejected,
     Rewound,
@@ -18,13 +16,14 @@ from ingest.errors import (
 from ingest.model.alert import Alert, Malformed
 from ingest.model.checkpoint import FeedState, Step
 from ingest.model.instant import from_unix, to_unix
-from ingest.model.journal import Obeyed, decode_obeyed, encode_obeyed, order_key
-from ingest.model.memory import Judgement, Kind, Reason, Verdict
-from ingest.model.roster import Order, OrderKind
-from ingest.model.sweep import Answer, Ask, Box, Sweep, Yardstick
+from ingest.model.memory import Judgement
+from ingest.model.roster import Order
+from ingest.model.sweep import Answer, Sweep, Yardstick
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach, Tier
-from ingest.pipeline.ports import Batch, Clock, CommitLog, Encoder, Page, Record, Source, Topic
+from ingest.pipeline.held import HeldFeed
+from ingest.pipeline.orders import Orders
+from ingest.pipeline.ports import Clock, CommitLog, Encoder, Page, Record, Source, Topic
 from ingest.pipeline.retry import passing_trouble
 from ingest.telemetry.metrics import PipelineMetrics
 
@@ -75,8 +74,6 @@ class Poller:
         metrics: PipelineMetrics,
         events: structlog.stdlib.BoundLogger,
     ) -> None:
-        self._tenant = tenant
-        self._feed = feed
         self._reach = reach
         self._page_size = page_size
         self._batch_bytes = batch_bytes
@@ -86,11 +83,10 @@ class Poller:
         self._clock = clock
         self._metrics = metrics
         self._events = events
-        self._state: FeedState | None = None
-        self._obeyed: Obeyed | None = None
-        self._has_begun = False
-        self._epoch = -1
-        self._is_unsure = False
+        self._held = HeldFeed(
+            tenant=tenant, feed=feed, reach=reach, source=source, log=log, clock=clock
+        )
+        self._orders = Orders(held=self._held, feed=feed, reach=reach, source=source, events=events)
         self._rejected: dict[int, str] = {}
         self._yardstick = Yardstick()
         self._failed_in_a_row = dict.fromkeys(Tier, 0)
@@ -98,21 +94,21 @@ class Poller:
     @property
     def watermark(self) -> float | None:
         """The fast watermark in Unix seconds, None before the first restore."""
-        return None if self._state is None else to_unix(self._state.fast)
+        return None if self._held.state is None else to_unix(self._held.state.fast)
 
     @property
     def reconciled_to(self) -> float | None:
         """The slow watermark in Unix seconds, None before the first restore."""
-        return None if self._state is None else to_unix(self._state.slow)
+        return None if self._held.state is None else to_unix(self._held.state.slow)
 
     @property
     def remembered(self) -> int:
         """How many alerts are remembered."""
-        return 0 if self._state is None else self._state.remembered
+        return 0 if self._held.state is None else self._held.state.remembered
 
     def retarget(self, tenant: Tenant, encoder: Encoder) -> None:
         """Go on under another name, or in another region, from the next reading on."""
-        self._tenant = tenant
+        self._held.tenant = tenant
         self._encoder = encoder
 
     async def forget(self) -> None:
@@ -121,82 +117,15 @@ class Poller:
         Raises:
             Rewound: it may be there still; whoever takes the shard over next deletes it.
         """
-        if self._is_unsure:
-            # The reading was cancelled while it committed: of what, only Kafka knows.
-            restored = await self._log.restore(self._feed)
-            self._epoch, keys = restored.epoch, list(restored.records)
-        else:
-            keys = [] if self._state is None else self._state.keys()
-        if keys:
-            await self._write((), dict.fromkeys(keys, None))
+        await self._held.forget()
+
+    async def prepare(self, due: float) -> None:
+        """Have at hand what a reading that is due at this Unix time needs; see `Source.prepare`."""
+        await self._source.prepare(self._held.tenant, due=due)
 
     async def obey(self, order: Order) -> None:
-        """Do what an operator asks for, once: an order that the checkpoint knows is left alone.
-
-        One that cannot be carried out is given up, aloud: it must not hold the feed back (law 5).
-
-        Raises:
-            SourceError: the tenant's cloud did not answer; to be tried again.
-        """
-        if self._state is None:
-            await self._restore()
-        refusal: IngestError | None = None
-        while self._obeyed is None or self._obeyed.id != order.id:
-            try:
-                if refusal is not None:
-                    await self._give_up(order, refusal)
-                elif order.kind is OrderKind.REWIND:
-                    await self._rewind(order)
-                else:
-                    await self._refetch(order)
-            except Rewound:
-                await self._restore()
-            except (QueryRefused, AnswerTooLarge) as error:
-                refusal = error
-            except RecordsRejected as error:
-                refusal = error
-                await self._restore()
-
-    async def _give_up(self, order: Order, refusal: IngestError) -> None:
-        obeyed = Obeyed(order.id, self._obeyed.until if self._obeyed else None)
-        checkpoint = {order_key(str(self._feed)): encode_obeyed(obeyed)}
-        await self._log.commit(Batch(self._feed, self._epoch, (), checkpoint))
-        self._obeyed = obeyed
-        self._events.warning("order_given_up", order=order.id, error=str(refusal))
-
-    async def _rewind(self, order: Order) -> None:
-        now = await self._server_time()
-        obeyed = Obeyed(order.id, until=now)
-        state, records = self._current.rewound(min(now, order.since or 0))
-        records[order_key(str(self._feed))] = encode_obeyed(obeyed)
-        await self._write((), records)
-        self._state, self._obeyed = state, obeyed
-        self._events.info("rewound", order=order.id, since=order.since)
-
-    async def _refetch(self, order: Order) -> None:
-        """Publish one alert as it is now: by the usual decision, or again where it is known."""
-        ask = Ask(Box(0), top=1, alert=order.alert)
-        async with self._source.fetch(self._tenant, ask) as page:
-            found = [r for r in page.records if isinstance(r, Alert) and r.id == order.alert]
-            judgement = self._current.judge(
-                found[:1],
-                now=page.server_time,
-                canonical=self._source.canonical,
-                rejected={},
-                reach=self._reach,
-            )
-            step = self._current.advance(judgement, reach=self._reach, now=page.server_time)
-            verdicts = judgement.published
-            if judgement.duplicates or judgement.reasons[Reason.BEYOND]:
-                # Not after a newer one (law 3): what is known to be older is not published at all.
-                verdicts = [Verdict(found[0], Reason.DUPLICATE, Kind.UPDATED, False, False)]  # noqa: FBT003
-            records = [self._encoder.alert(verdict, order.id) for verdict in verdicts]
-            obeyed = Obeyed(order.id, self._obeyed.until if self._obeyed else None)
-            checkpoint = {**step.records, order_key(str(self._feed)): encode_obeyed(obeyed)}
-            await self._write(records, checkpoint)
-            self._current.apply(step)
-        self._obeyed = obeyed
-        self._events.info("refetched", order=order.id, found=len(found), published=len(records))
+        """Do what an operator asks for; see `Orders.obey`."""
+        await self._orders.obey(order, self._encoder)
 
     async def sweep(self, tier: Tier, cycle: Cycle) -> None:
         """Read the tier's window once, whole, committing page by page; `cycle` counts along.
@@ -205,8 +134,8 @@ class Poller:
             SourceError: the tenant's cloud did not answer; what was committed stays committed.
             CheckpointUnreadable: the tenant's checkpoint needs a person.
         """
-        if self._state is None:
-            await self._restore()
+        if self._held.state is None:
+            await self._held.restore()
         try:
             await self._sweep(tier, cycle)
         except SourceUnavailable:
@@ -230,7 +159,7 @@ class Poller:
             try:
                 async for attempt in passing_trouble(self._clock):
                     with attempt:
-                        async with self._source.fetch(self._tenant, ask) as page:
+                        async with self._source.fetch(self._held.tenant, ask) as page:
                             await self._offer(page, sweep, cycle)
                             sweep.answered(_answer(page))
             except QueryRefused:
@@ -257,7 +186,7 @@ class Poller:
     async def _answers_at_all(self) -> bool:
         """Tell a query that fails from an API that does: ask for next to nothing."""
         try:
-            await self._server_time()
+            await self._held.server_time()
         except SourceUnavailable:
             return False
         return True
@@ -313,7 +242,7 @@ class Poller:
 
     async def _commit(self, judgement: Judgement, step: Step, server_time: int) -> bool:
         """Commit what was decided; False says that it has to be decided anew."""
-        encode, obeyed = self._encoder.alert, self._obeyed
+        encode, obeyed = self._encoder.alert, self._held.obeyed
         records: list[Record] = [
             encode(verdict, obeyed.replays(verdict) if obeyed else None)
             for verdict in judgement.published
@@ -328,9 +257,9 @@ class Poller:
             records += parts
             digests += [item.record.digest] * len(parts)
         try:
-            await self._write(records, step.records)
+            await self._held.write(records, step.records)
         except Rewound:
-            await self._restore(server_time)
+            await self._held.restore(server_time)
             return False
         except RecordsRejected as refusal:
             for position in refusal.positions:
@@ -338,7 +267,7 @@ class Poller:
             self._events.warning(
                 "records_rejected", reason=refusal.reason, records=len(refusal.positions)
             )
-            await self._restore(server_time)
+            await self._held.restore(server_time)
             return False
         self._current.apply(step)
         return True
@@ -364,65 +293,16 @@ class Poller:
             if not step.records:
                 return
             try:
-                await self._write((), step.records)
+                await self._held.write((), step.records)
             except Rewound:
-                await self._restore(sweep.now)
+                await self._held.restore(sweep.now)
                 continue
             state.apply(step)
             return
 
-    async def _write(
-        self, records: Sequence[Record], checkpoint: Mapping[bytes, bytes | None]
-    ) -> None:
-        self._is_unsure = True
-        await self._log.commit(Batch(self._feed, self._epoch, records, checkpoint))
-        self._is_unsure = False
-
-    async def _restore(self, server_time: int | None = None) -> None:
-        """Take over what Kafka has; `server_time` is the API's own, where a page has just told it."""
-        self._state = None
-        restored = await self._log.restore(self._feed)
-        self._epoch, self._is_unsure = restored.epoch, False
-        if not self._has_begun:
-            self._source.begin(self._tenant, tenure=restored.tenure, granted=restored.granted)
-            self._has_begun = True
-        records = dict(restored.records)
-        self._obeyed = self._read_obeyed(records.pop(order_key(str(self._feed)), None))
-        if records:
-            self._state = FeedState.decode(self._feed, records)
-        else:
-            # A feed that nothing is committed of starts by the API's own clock (law 9). A page that is
-            # still held has told it: to ask again would wait for the room that the page takes.
-            local = from_unix(self._clock.unix())
-            told = await self._patiently_server_time() if server_time is None else server_time
-            self._state = FeedState.first(self._feed, now=min(local, told), reach=self._reach)
-
-    def _read_obeyed(self, raw: bytes | None) -> Obeyed | None:
-        try:
-            return None if raw is None else decode_obeyed(raw)
-        except (LookupError, ValueError, TypeError) as error:
-            raise CheckpointUnreadable(
-                f"tenant {self._feed.tenant}: the checkpoint's record of the last order is damaged or of a "
-                "newer version; it was left as it is: run the version that wrote it"
-            ) from error
-
-    async def _patiently_server_time(self) -> int:
-        async for attempt in passing_trouble(self._clock):
-            with attempt:
-                return await self._server_time()
-        raise AssertionError("the policy ends in a result or an error")
-
-    async def _server_time(self) -> int:
-        """Ask the API for next to nothing, and so for its own time."""
-        ask = Ask(Box(from_unix(self._clock.unix())), top=1)
-        async with self._source.fetch(self._tenant, ask) as page:
-            return page.server_time
-
     @property
     def _current(self) -> FeedState:
-        if self._state is None:
-            raise RuntimeError("a feed was used before it was restored")
-        return self._state
+        return self._held.current
 
     def _count(self, judgement: Judgement, cycle: Cycle) -> None:
         cycle.received += judgement.received

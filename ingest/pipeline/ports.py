@@ -62,6 +62,16 @@ class Source(Protocol):
         """
         ...
 
+    async def prepare(self, tenant: Tenant, *, due: float) -> None:
+        """Have at hand what a call needs beforehand, a token; of many who wait, those due first come first.
+
+        `due` is in Unix seconds. No call to the API is made.
+
+        Raises:
+            SourceError: as its class says.
+        """
+        ...
+
     def fetch(self, tenant: Tenant, ask: Ask) -> AbstractAsyncContextManager[Page]:
         """Ask one question.
 

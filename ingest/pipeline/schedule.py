@@ -27,9 +27,21 @@ class Schedule:
     reconcile_interval: float
     parked_probe: float
 
-    def first(self, tenant: str, fleet: int) -> float:
-        """Return the wait before the first reading after a start of `fleet` tenants."""
-        return phase(tenant) * min(self.interval, fleet / STARTS_PER_SECOND)
+    def due(self, tenant: str, now: float) -> float:
+        """Return the Unix time by which a tenant that begins to be read here should be read.
+
+        At its next turn, or sooner: whoever read it before may have missed its last one. Nobody can tell,
+        but the longer ago that was, the less likely it is: a graceful stop costs a second, a kill the
+        session timeout. So it may wait half as long as its last turn is ago.
+        """
+        ago = (now - phase(tenant) * self.interval) % self.interval
+        return now + min(ago / 2, self.interval - ago)
+
+    def first(self, tenant: str, now: float, fleet: int) -> float:
+        """Return the wait before the first reading after a start of `fleet` tenants, as they are due."""
+        latest = self.interval / 3
+        share = (self.due(tenant, now) - now) / latest
+        return share * min(self.interval, fleet / STARTS_PER_SECOND)
 
     def next(self, tenant: str, now: float) -> float:
         """Return the wait until the tenant's next regular turn: always the same phase.

@@ -113,11 +113,14 @@ class Worker:
 
     async def run(self) -> None:
         """Read the feed, turn after turn."""
-        wait = self._schedule.first(self._tenant.id, self._starting)
+        now = self._clock.unix()
+        due = self._schedule.due(self._tenant.id, now)
+        wait = self._schedule.first(self._tenant.id, now, self._starting)
         while True:
             self._plan(wait)
             await self._rest(wait)
-            wait = await self._turn_once()
+            wait = await self._turn_once(due)
+            due = self._clock.unix() + wait
 
     async def _rest(self, seconds: float) -> None:
         """Sleep, unless woken."""
@@ -128,12 +131,13 @@ class Worker:
             return
         self._woken.clear()
 
-    async def _turn_once(self) -> float:
-        """Read what is due and return the wait until the next turn."""
+    async def _turn_once(self, due: float) -> float:
+        """Read what is due, since the Unix time `due`, and return the wait until the next turn."""
         cycle = Cycle(tier=Tier.FAST, started=self._clock.monotonic())
         self._read_since = cycle.started
         started = self._clock.unix()
         try:
+            await self._poller.prepare(due)
             if self._order is not None:
                 await self._poller.obey(self._order)
                 self._order = None

@@ -21,7 +21,8 @@ from ingest.sink.membership import Membership
 from ingest.sink.refusals import TROUBLE
 from ingest.sink.restore import refuse_a_strangers
 from ingest.sink.roster import Roster
-from ingest.sink.shard import Replica, Shard
+from ingest.sink.shard import Shard
+from ingest.sink.takeover import Replica
 from ingest.sink.topics import TopicLimits, Topics
 from ingest.telemetry.metrics import SinkMetrics
 

@@ -28,7 +28,7 @@ from ingest.sink.producer import ShardProducer
 from ingest.sink.refusals import TROUBLE, is_fenced
 from ingest.sink.restore import OWNER, read_back, read_newest, refuse_a_strangers
 from ingest.sink.rights import commands
-from ingest.sink.shard import Replica
+from ingest.sink.takeover import Replica
 from ingest.sink.topics import TopicLimits, TopicNames, Topics
 
 SETTLE_SECONDS = LIMITS_SECONDS + 2.0

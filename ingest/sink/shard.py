@@ -1,39 +1,32 @@
 """One shard: takes over, restores, commits; after any failure it goes back to its checkpoint.
 
-The order on taking over is the law: claim, initialise the transactional id (which fences the former owner
-and ends what it left open), claim again, write a record of our own, read the partition up to that very
-record, and only then serve. Each time round is an *epoch*; a batch that was decided on an older one is
-refused. Fencing alone keeps the promises; the claims keep a replica that has lost its shards, and does not
-know it yet, from fencing their rightful owner.
+Each time round is an *epoch*; a batch that was decided on an older one is refused. How a shard is taken
+over is `ingest.sink.takeover`'s.
 """
 
 import asyncio
-import json
 import random
-import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
 
 import structlog
-from aiokafka import TopicPartition
 
 from ingest.errors import IngestError, NotOwner, RecordsRejected, Recovery, Rewound, SinkError
-from ingest.model.budget import FIRST_GRANTS, FULL_GRANT, HELD_SECONDS, grant
-from ingest.model.tenant import Feed, FeedKey
+from ingest.model.budget import FULL_GRANT, HELD_SECONDS
+from ingest.model.tenant import FeedKey
 from ingest.pipeline.ports import Batch, Clock, Restored
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
 from ingest.sink.producer import Refusal, ShardProducer
 from ingest.sink.refusals import TROUBLE, is_fenced, translate
-from ingest.sink.restore import GRANTS, OWNER, Readback, read_back
+from ingest.sink.takeover import Replica, TakeOver
 from ingest.sink.topics import TopicLimits, TopicNames
 from ingest.telemetry.metrics import SinkMetrics
 
 _BACKOFF_SECONDS = 0.1
 _BACKOFF_CAP_SECONDS = 3.0
-_RESTORE_SECONDS = 60.0
 _RELEASE_SECONDS = 3.0
 _REPORT_SECONDS = 20.0
 """How long a status that is not urgent waits for a transaction to ride along with."""
@@ -43,30 +36,6 @@ _CONTESTED_PAUSE_SECONDS = 30.0
 """Fenced so often while the coordinator says that the shard is ours, it is left alone for a while."""
 _RECORDS_PER_PRODUCER = 2**30
 """A producer is renewed long before its 31-bit sequence numbers run out."""
-
-
-_NOBODY = FeedKey("", Feed.MDE_ALERTS)
-
-
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """This process, as its take-over records name it; `instance` is unique, `name` for people."""
-
-    name: str
-    instance: str
-    installation: str
-
-    def takes_over(self, *, group: str, nonce: str) -> bytes:
-        """Return the value of a take-over record; by its nonce it is known again."""
-        owner = {
-            "v": 1,
-            "replica": self.name,
-            "instance": self.instance,
-            "group": group,
-            "installation": self.installation,
-            "nonce": nonce,
-        }
-        return json.dumps(owner).encode()
 
 
 _VALUE = attrgetter("value")
@@ -118,10 +87,18 @@ class Shard:
         self._settings = settings
         self._connection = connection
         self._names = names
-        self._claim = claim
-        self._is_removed = is_removed
-        self._limits = limits
-        self._replica = replica
+        self._taking_over = TakeOver(
+            number=number,
+            settings=settings,
+            connection=connection,
+            names=names,
+            claim=claim,
+            is_removed=is_removed,
+            limits=limits,
+            replica=replica,
+            clock=clock,
+            on_discard=on_discard,
+        )
         self._clock = clock
         self._rng = rng
         self._metrics = metrics
@@ -242,60 +219,16 @@ class Shard:
             await self._clock.sleep(0.02)
 
     async def _take_over(self) -> ShardProducer:
-        await self._claim(self.number)
-        limits = await self._limits()
-        size = min(512 * 1024, limits.alert_bytes, limits.quarantine_bytes)
-        identity = self._names.transactional_id(self.number)
-        producer = ShardProducer(
-            producer=self._connection.producer(identity, batch_bytes=size),
-            names=self._names,
-            limits=limits,
-            shard=self.number,
-            timeout_seconds=self._settings.transaction_timeout_seconds,
-        )
-        try:
-            await producer.start()
-            await self._claim(self.number)
-            nonce = uuid.uuid4().hex
-            await producer.transact([self._take_over_record(nonce)], now=self._clock.unix())
-            partition = TopicPartition(self._names.checkpoints, self.number)
-            found = await read_back(
-                self._connection, partition, nonce=nonce, seconds=_RESTORE_SECONDS
-            )
-            granted = await self._settle(producer, found)
-        except BaseException:
-            self._on_discard(producer.discard())
-            raise
-        self._granted, self._taken_at = granted, self._clock.monotonic()
-        self._feeds, self._handed = found.feeds, set()
+        taken = await self._taking_over.run()
+        self._granted, self._taken_at = taken.granted, self._clock.monotonic()
+        self._feeds, self._handed = taken.feeds, set()
         self._rewind = False
         self._epoch += 1
         self.trouble = ""
         self._ready.set()
         self._metrics.shard_ready()
         self._log.debug("shard_ready", epoch=self._epoch, feeds=len(self._feeds))
-        return producer
-
-    def _take_over_record(self, nonce: str) -> Batch:
-        owner = self._replica.takes_over(group=self._names.group, nonce=nonce)
-        return Batch(_NOBODY, self._epoch, (), {OWNER: owner})
-
-    async def _settle(self, producer: ShardProducer, found: Readback) -> float:
-        """Write what is left of the grants and delete what removed tenants left; return our grant.
-
-        It is written before anybody is served: a grant is never given twice. A tenant that was removed and
-        is added again starts anew.
-        """
-        now = self._clock.unix()
-        left, elapsed = (0.0 if found.feeds else FIRST_GRANTS), 0.0
-        if found.grants is not None:
-            left, elapsed = found.grants[0], now - found.grants[1]
-        granted, left = grant(left, elapsed)
-        records: dict[bytes, bytes | None] = {GRANTS: json.dumps([left, now]).encode()}
-        for feed in [one for one in found.feeds if self._is_removed(one.partition("/")[0])]:
-            records |= dict.fromkeys(found.feeds.pop(feed), None)
-        await producer.transact([Batch(_NOBODY, self._epoch, (), records)], now=now)
-        return granted
+        return taken.producer
 
     async def _serve(self, producer: ShardProducer) -> None:
         records = 0
@@ -408,14 +341,10 @@ class Shard:
         often = len(self._fenced_at) == _CONTESTED_FENCES
         if not often or now - self._fenced_at[0] > _CONTESTED_SPAN_SECONDS:
             return 0.0
-        partition = TopicPartition(self._names.checkpoints, self.number)
         try:
-            found = await read_back(
-                self._connection, partition, nonce=None, seconds=_RESTORE_SECONDS
-            )
+            owner = await self._taking_over.last_owner()
         except TROUBLE:
             return 0.0
-        owner = found.owner or {}
         self.trouble = (
             f"shard {self.number} is taken over again and again by {owner.get('replica')} of group "
             f"{owner.get('group')}, though ours is {self._names.group}; stop one of the two"

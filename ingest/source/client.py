@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -52,8 +53,8 @@ _TOO_MANY, _SERVER_ERRORS = 429, 500
 class TokenSource(Protocol):
     """What the source needs of identity."""
 
-    async def get(self, tenant: Tenant) -> str:
-        """Return a token for the tenant's API."""
+    async def get(self, tenant: Tenant, *, due: float | None = None) -> str:
+        """Return a token for the tenant's API; where many wait, those first who are due first."""
         ...
 
     async def refresh(self, tenant: Tenant, rejected: str) -> str:
@@ -145,17 +146,15 @@ class DefenderSource:
             granted=granted,
         )
 
+    async def prepare(self, tenant: Tenant, *, due: float) -> None:
+        """See `Source.prepare`."""
+        self._region(tenant)
+        await self._tokens.get(tenant, due=due)
+
     @asynccontextmanager
     async def fetch(self, tenant: Tenant, ask: Ask) -> AsyncIterator[Page]:
         """See `Source.fetch`."""
-        region = self._regions.get(tenant.region)
-        if region is None:
-            raise TenantRejected(
-                f"the tenant is registered in the region {tenant.region!r}, which this configuration does "
-                f"not name (regions): one of {', '.join(sorted(self._regions))} is needed",
-                reason="unknown_region",
-                blame=Blame.US,
-            )
+        region = self._region(tenant)
         token = await self._tokens.get(tenant)
         page = None
         for token_is_fresh in (False, True):
@@ -174,6 +173,17 @@ class DefenderSource:
             reason="unauthorized",
             blame=Blame.CUSTOMER,
         )
+
+    def _region(self, tenant: Tenant) -> Region:
+        region = self._regions.get(tenant.region)
+        if region is None:
+            raise TenantRejected(
+                f"the tenant is registered in the region {tenant.region!r}, which this configuration does "
+                f"not name (regions): one of {', '.join(sorted(self._regions))} is needed",
+                reason="unknown_region",
+                blame=Blame.US,
+            )
+        return region
 
     async def _call(
         self,
@@ -267,7 +277,7 @@ class DefenderSource:
 
     def _server_time(self, reply: Reply) -> int:
         try:
-            return from_http_date(reply.header("Date"))
+            return _date(reply.header("Date"))
         except (ValueError, TypeError, OverflowError):
             return from_unix(self._clock.unix())
 
@@ -314,6 +324,12 @@ class DefenderSource:
         except (ValueError, TypeError, OverflowError):
             return None
         return max(0.0, to_unix(until - self._server_time(reply)))
+
+
+@lru_cache(maxsize=64)
+def _date(text: str) -> int:
+    """Read a `Date`, whose seconds many answers share."""
+    return from_http_date(text)
 
 
 async def _in_turns(steps: Generator[None, None, _Split]) -> _Split:

@@ -233,6 +233,15 @@ async def test_a_page_holds_every_record_byte_for_byte(place):
         assert world.metrics.count("bytes_total") == page.body_bytes
 
 
+async def test_what_is_prepared_is_a_token_and_no_call(place):
+    async with place.open() as world:
+        await world.source.prepare(world.tenant, due=world.clock.unix())
+        assert world.cloud.asked == []
+        assert world.tenant.id in world.tokens._tokens
+        await world.page()
+        assert len(world.cloud.asked) == 1
+
+
 async def test_the_time_of_a_page_is_the_servers_own(place):
     async with place.open() as world:
         date = {"Date": "Tue, 02 Jan 2024 03:04:05 GMT"}

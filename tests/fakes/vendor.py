@@ -214,6 +214,9 @@ class VendorSource:
     def begin(self, tenant: Tenant, *, tenure: int, granted: float) -> None:
         self.begun.append((tenure, granted))
 
+    async def prepare(self, tenant: Tenant, *, due: float) -> None:
+        await asyncio.sleep(0)
+
     @asynccontextmanager
     async def fetch(self, tenant: Tenant, ask: Ask) -> AsyncIterator[Page]:
         self._open += 1

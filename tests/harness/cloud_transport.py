@@ -91,7 +91,7 @@ class CloudTokens:
         self._tokens: dict[str, str] = {}
         self.refreshed = 0
 
-    async def get(self, tenant: Tenant) -> str:
+    async def get(self, tenant: Tenant, *, due: float | None = None) -> str:
         if tenant.id not in self._tokens:
             self._tokens[tenant.id] = self._ask(tenant)
         return self._tokens[tenant.id]

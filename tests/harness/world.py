@@ -60,14 +60,14 @@ class Clock(LoopClock):
 class Tokens(CloudTokens):
     """As identity would have it: a tenant that Entra ID does not know is refused for good."""
 
-    async def get(self, tenant: Tenant) -> str:
+    async def get(self, tenant: Tenant, *, due: float | None = None) -> str:
         if tenant.id == UNKNOWN:
             raise TenantRejected(
                 "Entra ID does not know this tenant (AADSTS90002)",
                 reason="unknown_tenant",
                 blame=Blame.US,
             )
-        return await super().get(tenant)
+        return await super().get(tenant, due=due)
 
 
 class World:

@@ -17,8 +17,8 @@ from ingest.errors import NotOwner, Rewound
 from ingest.model.tenant import FeedKey
 from ingest.pipeline.ports import Batch, Record, Topic
 from ingest.settings.models import Kafka
-from ingest.sink.shard import Replica as Identity
 from ingest.sink.shard import Shard
+from ingest.sink.takeover import Replica as Identity
 from ingest.sink.topics import TopicLimits, TopicNames
 from ingest.telemetry.metrics import SinkMetrics
 from tests.fakes.broker import Broker

@@ -33,10 +33,16 @@ class CheckpointFirst(Daemon):
 class Stubborn(Poller):
     """Goes on with what it knew when it was told to go back."""
 
-    async def _restore(self, server_time=None):
-        state = self._state
-        await super()._restore(server_time)
-        self._state = state or self._state
+    def __init__(self, **of):
+        super().__init__(**of)
+        restore = self._held.restore
+
+        async def stubborn(server_time=None):
+            state = self._held.state
+            await restore(server_time)
+            self._held.state = state or self._held.state
+
+        self._held.restore = stubborn
 
 
 class WithStubborn(Daemon):

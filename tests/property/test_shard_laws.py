@@ -23,7 +23,7 @@ class RestoringFirst(Shard):
     """Reads before it fences: what the former owner commits between the two is not known."""
 
     async def _take_over(self):
-        found = await read_back(self._connection, PLACE, nonce=None, seconds=60.0)
+        found = await read_back(self._taking_over._connection, PLACE, nonce=None, seconds=60.0)
         producer = await super()._take_over()
         self._feeds = found.feeds
         return producer
@@ -48,18 +48,18 @@ class AskingOnce(Shard):
     """Asks whose the shard is before it fences, and not after."""
 
     async def _take_over(self):
-        claim = self._claim
+        claim = self._taking_over._claim
         asked = iter([claim])
 
         async def once(number):
             if ask := next(asked, None):
                 await ask(number)
 
-        self._claim = once
+        self._taking_over._claim = once
         try:
             return await super()._take_over()
         finally:
-            self._claim = claim
+            self._taking_over._claim = claim
 
 
 class NamedForItself(Replica):
@@ -108,7 +108,7 @@ def test_a_reading_that_ends_where_the_leader_says_is_found(monkeypatch):
     async def to_the_told_end(*of, nonce, **options):
         return await read_back(*of, nonce=None, **options)
 
-    monkeypatch.setattr("ingest.sink.shard.read_back", to_the_told_end)
+    monkeypatch.setattr("ingest.sink.takeover.read_back", to_the_told_end)
     assert "a_reader_sees_each_number_once_and_in_order" in shard_breaks(Replica)
 
 

@@ -7,6 +7,7 @@ stands in the place of Entra ID.
 import asyncio
 import random
 import uuid
+from contextlib import asynccontextmanager
 
 import pytest
 import structlog
@@ -77,10 +78,12 @@ def directory():
     return Directory()
 
 
-@pytest.fixture
-async def tokens(directory, ledger, monkeypatch):
+@asynccontextmanager
+async def tokens_of(directory, ledger, monkeypatch, *, threads):
     async with Tokens(
-        settings=Entra(client_id=str(uuid.UUID(int=9)), client_secret="the-secret"),
+        settings=Entra(
+            client_id=str(uuid.UUID(int=9)), client_secret="the-secret", token_threads=threads
+        ),
         regions={"eu": Region(api_url="https://api.test", resource="https://resource.test")},
         ca_file=None,
         clock=LoopClock(),
@@ -91,6 +94,19 @@ async def tokens(directory, ledger, monkeypatch):
         made._entra = directory
         loop = asyncio.get_running_loop()
         monkeypatch.setattr(loop, "run_in_executor", lambda _, work: work())
+        yield made
+
+
+@pytest.fixture
+async def tokens(directory, ledger, monkeypatch):
+    async with tokens_of(directory, ledger, monkeypatch, threads=64) as made:
+        yield made
+
+
+@pytest.fixture
+async def few(directory, ledger, monkeypatch):
+    """Two threads."""
+    async with tokens_of(directory, ledger, monkeypatch, threads=2) as made:
         yield made
 
 
@@ -238,6 +254,79 @@ async def test_one_who_stops_waiting_does_not_take_the_token_from_the_others(tok
     assert await outcomes(impatient) == [asyncio.CancelledError]
     assert await patient == f"token 1 of {ONE.id}"
     assert directory.count() == 1
+
+
+async def test_where_threads_are_few_those_due_first_come_first(few, directory):
+    asked = [asyncio.create_task(few.get(ONE)), asyncio.create_task(few.get(TWO))]
+    await asyncio.sleep(0.1)
+    asked += [asyncio.create_task(few.get(tenant_number(n), due=100.0 - n)) for n in range(3, 9)]
+    await asyncio.gather(*asked)
+    assert [tenant for _, tenant in directory.asked[2:]] == [
+        tenant_number(n).id for n in range(8, 2, -1)
+    ]
+
+
+async def test_what_is_asked_for_now_comes_before_what_is_due_later_and_after_what_is_overdue(
+    few, directory
+):
+    began = few._clock.unix()
+    asked = [asyncio.create_task(few.get(tenant_number(n))) for n in (10, 11)]
+    await asyncio.sleep(0.1)
+    for tenant, due in ((ONE, began + 30), (TWO, None), (THREE, began - 10)):
+        asked.append(asyncio.create_task(few.get(tenant, due=due)))
+    await asyncio.gather(*asked)
+    assert [tenant for _, tenant in directory.asked[2:]] == [THREE.id, TWO.id, ONE.id]
+
+
+async def test_a_renewal_lets_those_who_have_no_token_go_first(few, directory):
+    await few.get(ONE)
+    await asyncio.sleep(0.91 * LIFE)
+    asked = [asyncio.create_task(few.get(tenant_number(n))) for n in (10, 11)]
+    await asyncio.sleep(0.1)
+    assert await few.get(ONE) == f"token 1 of {ONE.id}"
+    asked += [asyncio.create_task(few.get(tenant_number(n))) for n in (12, 13)]
+    await asyncio.gather(*asked)
+    await asyncio.sleep(1)
+    assert [tenant for _, tenant in directory.asked[3:]] == [
+        tenant_number(12).id,
+        tenant_number(13).id,
+        ONE.id,
+    ]
+
+
+async def test_a_token_that_nobody_waits_for_any_more_is_not_asked_for(few, directory):
+    asked = [asyncio.create_task(few.get(tenant)) for tenant in (ONE, TWO, THREE, FOUR)]
+    await asyncio.sleep(0.1)
+    # The first is on its way and lands; the third was still to be asked for.
+    asked[0].cancel()
+    asked[2].cancel()
+    await asyncio.sleep(0)
+    # Who comes right after does not get the end of it.
+    again = asyncio.create_task(few.get(THREE, due=few._clock.unix() + 9))
+    assert await outcomes(*asked) == [
+        asyncio.CancelledError,
+        f"token 2 of {TWO.id}",
+        asyncio.CancelledError,
+        f"token 3 of {FOUR.id}",
+    ]
+    assert await again == f"token 4 of {THREE.id}"
+    assert await few.get(ONE) == f"token 1 of {ONE.id}"
+    assert directory.count() == 4
+
+
+async def test_a_renewal_is_not_given_up_with_those_who_joined_it(few, directory):
+    held = await few.get(ONE)
+    await asyncio.sleep(0.91 * LIFE)
+    asked = [asyncio.create_task(few.get(tenant_number(n))) for n in (10, 11)]
+    await asyncio.sleep(0.1)
+    assert await few.get(ONE) == held
+    joined = asyncio.create_task(few.refresh(ONE, held))
+    await asyncio.sleep(0.1)
+    joined.cancel()
+    assert await outcomes(joined) == [asyncio.CancelledError]
+    await asyncio.gather(*asked)
+    await asyncio.sleep(1)
+    assert directory.count(ONE.id) == 2
 
 
 async def test_what_is_in_flight_at_the_end_is_given_up_at_once(tokens, directory, ledger):

@@ -24,7 +24,7 @@ from ingest.errors import (
 from ingest.model.status import State
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Tier
-from ingest.pipeline.schedule import Schedule
+from ingest.pipeline.schedule import Schedule, phase
 from ingest.pipeline.worker import Worker
 from ingest.telemetry.metrics import PipelineMetrics
 from tests.fakes.clock import LoopClock
@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 TENANT = Tenant("11111111-1111-1111-1111-111111111111", "Contoso", "commercial")
 INTERVAL, RECONCILE, PROBE = 60.0, 3600.0, 300.0
 BEGIN = 1_700_000_000.0
+SCHEDULE = Schedule(interval=INTERVAL, reconcile_interval=RECONCILE, parked_probe=PROBE)
 FORBIDDEN = TenantRejected("nobody consented", reason="forbidden", blame=Blame.CUSTOMER)
 GONE = SourceUnavailable("the API is gone", reason="http_503")
 
@@ -52,6 +53,13 @@ class Readings:
         self.remembered = 7
         self.cut_short = False
         self.made: list[tuple[Tier, float]] = []
+        self.dues: list[float] = []
+        self.refusal = None
+
+    async def prepare(self, due):
+        self.dues.append(due)
+        if self.refusal is not None:
+            raise self.refusal
 
     async def sweep(self, tier, cycle):
         self.made.append((tier, self.clock.monotonic()))
@@ -80,7 +88,7 @@ def worker_of(readings):
         tenant=TENANT,
         feed=FeedKey(TENANT.id),
         poller=readings,
-        schedule=Schedule(interval=INTERVAL, reconcile_interval=RECONCILE, parked_probe=PROBE),
+        schedule=SCHEDULE,
         starting=1,
         clock=readings.clock,
         rng=random.Random(1),
@@ -360,3 +368,21 @@ async def test_a_reconciliation_that_keeps_failing_is_one_state_with_one_since()
         await asyncio.sleep(RECONCILE)
         assert (first.state, worker.status.state) == (State.FAILING, State.FAILING)
         assert worker.status.since == first.since
+
+
+async def test_the_first_reading_is_due_as_the_schedule_says_and_each_other_one_at_its_turn():
+    worker, readings = make()
+    first = SCHEDULE.due(TENANT.id, BEGIN)
+    await status_after(worker, 4 * INTERVAL)
+    assert readings.dues[0] == pytest.approx(first, abs=1e-3)
+    assert len(readings.dues) >= 4
+    for due in readings.dues[1:]:
+        assert due % INTERVAL == pytest.approx(phase(TENANT.id) * INTERVAL, abs=1e-3)
+
+
+async def test_a_tenant_that_gets_no_token_is_not_called_and_says_why():
+    worker, readings = make()
+    readings.refusal = FORBIDDEN
+    status = await status_after(worker, 1)
+    assert (status.state, status.code) == (State.PARKED, "forbidden")
+    assert readings.made == []

@@ -5,6 +5,7 @@ import json
 import time
 from collections import deque
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -75,8 +76,10 @@ class Tokens:
     def __init__(self) -> None:
         self.refused = []
         self.takes = 0.0
+        self.dues = []
 
-    async def get(self, tenant):
+    async def get(self, tenant, *, due=None):
+        self.dues.append(due)
         await asyncio.sleep(self.takes)
         return "secret-1"
 
@@ -379,3 +382,12 @@ async def test_others_get_their_turn_while_a_page_that_is_no_json_is_searched_fo
     assert call.result().reason == "unreadable"
     # One tenant's answer must not hold all others back for as long as it takes to search it.
     assert longest < (last - began) / 3
+
+
+async def test_a_token_is_prepared_for_the_time_when_it_is_due_and_for_a_known_region_only():
+    subject = Subject()
+    await subject.prepare(TENANT, due=7.0)
+    with pytest.raises(TenantRejected, match="moon"):
+        await subject.prepare(replace(TENANT, region="moon"), due=8.0)
+    assert subject.tokens.dues == [7.0]
+    assert subject.transport.sent == []
