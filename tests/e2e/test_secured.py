@@ -9,10 +9,15 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from aiokafka import TopicPartition
 
+from ingest.errors import SinkForbidden
+from ingest.settings.loader import load
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.trial import Subject, Trial
 from ingest.sink import rights
+from ingest.sink.connection import Connection
+from ingest.sink.restore import read_back
 from ingest.sink.topics import TopicNames
 from tests.harness.said import Said, until
 from tests.harness.stage import PROGRAM, Stage, stage
@@ -106,6 +111,8 @@ async def test_each_right_that_lacks_is_named_and_nothing_is_lost(tmp_path):
             if right.name == NAMES.tenants and right.operation == "Write":
                 # It is needed when somebody is to be registered.
                 with_tenant(run, reserve)
+            if right.name == NAMES.checkpoints and right.operation == "Read":
+                await refuses_a_take_over(run)
             if not await names_it(said, way, right, seconds=3):
                 # Used only when a shard is taken over, or at the start.
                 daemon.stop()
@@ -217,6 +224,15 @@ async def test_certificates_and_authorities_that_are_exchanged_need_no_restart(t
             verdict = await judged(run, daemon)
     assert verdict.report() == []
     assert verdict.clean
+
+
+async def refuses_a_take_over(run: Stage) -> None:
+    """Read a shard back as a running replica does that takes it over."""
+    connection = Connection(settings=load(run.config, {}).kafka, client_id="a take-over")
+    shard = TopicPartition(NAMES.checkpoints, 0)
+    await asyncio.sleep(0.5)
+    with pytest.raises(SinkForbidden, match=f"to Read topic {NAMES.checkpoints}: grant it"):
+        await read_back(connection, shard, nonce=None, seconds=30)
 
 
 async def follows_at_once(run: Stage, daemon) -> None:
