@@ -27,7 +27,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
 
 FLAGS = [
     *("--tenants", "20", "--births-per-minute", "600", "--faults", "none", "--no-limits"),
-    *("--poll-interval", "1", "--version-seconds", "60", "--backlog", "5", "--shards", "4"),
+    # No version goes before it could be read: whatever is missing at the end is lost.
+    *("--poll-interval", "1", "--version-seconds", "3600", "--backlog", "5", "--shards", "4"),
 ]
 NAMES = TopicNames("defender")
 DAEMON = rights.daemon(NAMES, creates=True)
