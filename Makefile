@@ -8,6 +8,7 @@ SECONDS ?= 0
 RUNS ?= 20
 FAULTS ?= 20
 SEED ?= 0
+SECURE ?=
 TESTS ?= tests
 
 .PHONY: demo test check bench crash chaos format lock docs clean help
@@ -42,14 +43,14 @@ check: $(DEV_STAMP) ## Format, lint, types, import contract, spelling, dependenc
 	$(BIN)/deptry ingest
 	$(BIN)/defender-ingest docs --check
 
-bench: $(DEV_STAMP) ## The daemon beside a bare loop on Apache Kafka, in one run.
-	@$(BIN)/python -m tests.bench
+bench: $(DEV_STAMP) ## The daemon beside a bare loop on Apache Kafka, in one run; SECURE=1 over TLS.
+	@$(BIN)/python -m tests.bench $(if $(SECURE),--secure)
 
 crash: $(DEV_STAMP) ## kill -9 at random on Apache Kafka, RUNS times, then the audit.
 	@$(BIN)/python -m tests.crash --runs $(RUNS) --seed $(SEED)
 
-chaos: $(DEV_STAMP) ## FAULTS faults at random on replicas and brokers, then the audit; SEED replays.
-	@$(BIN)/python -m tests.chaos --faults $(FAULTS) --seed $(SEED)
+chaos: $(DEV_STAMP) ## FAULTS faults at random on replicas and brokers, then the audit; SEED replays, SECURE=1 over TLS.
+	@$(BIN)/python -m tests.chaos --faults $(FAULTS) --seed $(SEED) $(if $(SECURE),--secure)
 
 format: $(DEV_STAMP) ## Format and mend what the linter can.
 	$(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""The words of `tenants` and `reshard`; what they do is loaded only when it is asked for."""
+"""The words of `tenants`, `topics` and `reshard`; what they do is loaded only when it is asked for."""
 
 import argparse
 import importlib
@@ -36,6 +36,23 @@ def add_parser(
         "--to", type=_shards, required=True, metavar="M", help="how many shards there are to be"
     )
     resharding.set_defaults(run=_run, room="reshard")
+
+    topics = commands.add_parser(  # type: ignore[attr-defined]
+        "topics",
+        help="the topics that are needed, how to make them, and whether a cluster has them",
+        description="Shows the topics that the configuration needs; asks a cluster only with --check.",
+    )
+    takes_config(topics)
+    forms = topics.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="one JSON object a line")
+    forms.add_argument("--kafka-topics", action="store_true", help="as commands that make them")
+    forms.add_argument(
+        "--kafka-acls", metavar="PRINCIPAL", help="commands that grant the daemon its rights"
+    )
+    forms.add_argument(
+        "--check", action="store_true", help="compare a cluster; fails if anything differs"
+    )
+    topics.set_defaults(run=_run, room="topics")
 
     tenants = commands.add_parser(  # type: ignore[attr-defined]
         "tenants",

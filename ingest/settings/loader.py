@@ -4,7 +4,6 @@ Precedence: environment over file over defaults. No message shows a value, since
 """
 
 import re
-import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ingest.errors import SettingsError
+from ingest.settings.brokers import check_authorities, check_brokers
 from ingest.settings.models import Settings
 
 PREFIX = "DEFENDER_INGEST_"
@@ -247,7 +247,10 @@ def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
     if isinstance(entra, dict):
         yield from _check_secret(entra)
     if isinstance(content.get("ca_file"), str):
-        yield from _check_authorities(Path(content["ca_file"]))
+        yield from check_authorities(("ca_file",), content["ca_file"])
+    kafka = content.get("kafka")
+    if isinstance(kafka, dict):
+        yield from check_brokers(kafka)
     yield from check_tenants(content)
 
 
@@ -271,16 +274,6 @@ def _check_secret(entra: Mapping[str, Any]) -> Iterator[tuple[Path_, str]]:
         else:
             if empty:
                 yield ("entra", "client_secret_file"), f"{file} is empty"
-
-
-def _check_authorities(file: Path) -> Iterator[tuple[Path_, str]]:
-    try:
-        ssl.create_default_context(cafile=str(file))
-    except ssl.SSLError:
-        yield ("ca_file",), f"{file} holds no certificates in PEM form"
-    except (OSError, ValueError) as error:
-        words = error.strerror if isinstance(error, OSError) else "no file can have such a name"
-        yield ("ca_file",), f"{file} cannot be read: {words}"
 
 
 def check_tenants(content: Mapping[str, Any]) -> Iterator[tuple[Path_, str]]:

@@ -4,20 +4,13 @@ A component is given its section, never the whole. The docstring under a field i
 `docs/configuration.md` and in the schema.
 """
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from ingest.model.tenant import is_guid
+from ingest.settings.brokers import Sasl, Tls
+from ingest.settings.section import File, Section
 
 
 def _port(value: str) -> str:
@@ -31,26 +24,11 @@ _LONGEST = 10 * 366 * 86_400
 
 Seconds = Annotated[float, Field(gt=0, le=_LONGEST)]
 SecondsOrNone = Annotated[float, Field(ge=0, le=_LONGEST)]
-File = Annotated[Path, Field(strict=False)]
 Server = Annotated[
     str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"), AfterValidator(_port)
 ]
 HeaderText = Annotated[str, Field(pattern=r"^[!-~]([ -~]*[!-~])?$")]
 Host = Annotated[str, Field(pattern=r"^https://[^/\s@?#]+$")]
-
-
-class Section(BaseModel):
-    """What all sections share: frozen, strict about unknown keys, silent about values."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-        validate_default=True,
-    )
 
 
 class Entra(Section):
@@ -192,6 +170,9 @@ class Kafka(Section):
     bootstrap_servers: list[Server] = Field(min_length=1)
     """HOST:PORT of one or more brokers."""
 
+    tls: Tls = Tls()
+    sasl: Sasl = Sasl()
+
     prefix: str = Field(default="defender", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """Names every topic, group and transactional id, so that installations can share a cluster."""
 
@@ -296,6 +277,6 @@ class Settings(Section):
     regions: dict[str, Region] = Field(default_factory=_default_regions)
     """API hosts by name. Named here, they are the only hosts that a token is ever sent to."""
 
-    tenants: list[TenantEntry] = []
+    tenants: list[TenantEntry] = []  # noqa: RUF012 - the library copies it
     """Customers to register at start, where they are not yet; all others are known from the tenants topic
     (`defender-ingest tenants`). Taking one out of this list removes nobody."""

@@ -44,7 +44,18 @@ def configuration_page() -> str:
 
 
 def _section(name: str, prefix: str, model: type[BaseModel]) -> str:
-    return _table(f"`{name}`: {(model.__doc__ or '').strip()}", model, prefix)
+    inner = {one: field.annotation for one, field in model.model_fields.items()}
+    sections = {
+        one: found
+        for one, found in inner.items()
+        if isinstance(found, type) and issubclass(found, BaseModel)
+    }
+    plain = [one for one in inner if one not in sections]
+    title = f"`{name}`: {(model.__doc__ or '').strip()}"
+    parts = [_table(title, model, prefix, only=plain)]
+    for one, found in sections.items():
+        parts.append(_section(f"{name}.{one}", f"{prefix}{one}.", found))
+    return "\n".join(parts)
 
 
 def _table(title: str, model: type[BaseModel], prefix: str, only: list[str] | None = None) -> str:

@@ -8,7 +8,8 @@ from pydantic import Field, ValidationError
 
 from ingest.errors import SettingsError, TenantsFileRefused
 from ingest.settings.loader import Path_, check_tenants, in_words, problem_line, read_yaml
-from ingest.settings.models import Section, TenantEntry
+from ingest.settings.models import TenantEntry
+from ingest.settings.section import Section
 
 _FORM = "a list of tenants, or `tenants:` with such a list"
 

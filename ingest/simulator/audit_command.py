@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.simulator.reader import KafkaError
+from ingest.simulator.reader import KafkaError, security_of
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.trial import Subject, Trial
 
@@ -27,6 +27,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "is lost, there twice, out of order, altered or wrongly in quarantine.",
     )
     parser.add_argument("--config", type=Path, required=True, help="the daemon's configuration")
+    parser.add_argument(
+        "--reader",
+        type=Path,
+        metavar="FILE",
+        help="a file whose section `kafka` says how to read, where the daemon itself may not",
+    )
     parser.add_argument("--simulator", required=True, metavar="URL", help="https://HOST:PORT")
     parser.add_argument(
         "--wait",
@@ -41,7 +47,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return the exit code."""
     try:
-        subject = Subject.of(arguments.config)
+        subject = Subject.of(arguments.config, arguments.reader)
+        security_of(subject.kafka)
         cloud = RemoteCloud(url=arguments.simulator, ca_file=subject.ca_file)
     except (OSError, ValueError) as error:
         print(f"audit: {error}", file=sys.stderr)  # noqa: T201

@@ -69,6 +69,7 @@ def add_parser(
         "--large-every", type=_whole, default=0, metavar="N", help="every Nth has six times as many"
     )
     parser.add_argument("--page-cap", type=_count, help="the most records of any page")
+    parser.add_argument("--token-seconds", type=_count, default=3599, help="how long tokens live")
     parser.add_argument("--no-limits", action="store_true", help="any number of calls is answered")
     parser.add_argument(
         "--state-dir", type=Path, help="where the CA and the secret are kept (default: temporary)"
@@ -104,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
             backlog=args.backlog,
             large_every=args.large_every,
             page_cap=args.page_cap,
+            token_seconds=args.token_seconds,
             limits=not args.no_limits,
             faults=tuple(script),
             answers=tuple(answers),

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ AUDIENCES = frozenset(
     }
 )
 _RESOURCES = AUDIENCES | {"https://api.security.microsoft.com", "https://graph.microsoft.com"}
+_EVENT_HUBS = re.compile(r"https://[a-z0-9-]+\.servicebus\.windows\.net")
+"""The resource of a namespace of Event Hubs: Kafka's clients ask for tokens there too."""
+
 _ROLES = ["Alert.Read.All"]
 
 _REFUSALS: Mapping[int, tuple[int, str, str]] = {
@@ -252,7 +256,7 @@ class Entra:
             ("client_secret" not in form, 7000218),
             (form.get("client_secret") != self._client_secret, 7000215),
             (v2 and not asked.endswith("/.default"), 1002012),
-            (resource not in _RESOURCES, 500011),
+            (resource not in _RESOURCES and not _EVENT_HUBS.fullmatch(resource), 500011),
         )
         return next((code for wrong, code in objections if wrong), None)
 

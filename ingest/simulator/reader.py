@@ -5,8 +5,11 @@ consumer of these topics would see, from their beginning.
 """
 
 import asyncio
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -24,16 +27,44 @@ consumer then hides what the same producer committed later. A fetch from the beg
 whole partitions should fit into one."""
 
 
+def security_of(kafka: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what aiokafka's clients need for the `tls` and `sasl` of a configuration's `kafka`.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: by OAUTHBEARER, which the audit does not speak.
+    """
+    tls, sasl = kafka.get("tls") or {}, kafka.get("sasl") or {}
+    wire = "SSL" if tls.get("enabled") else "PLAINTEXT"
+    options: dict[str, Any] = {"security_protocol": wire}
+    if tls.get("enabled"):
+        options["ssl_context"] = ssl.create_default_context(cafile=tls.get("ca_file"))
+        if "certificate_file" in tls:
+            options["ssl_context"].load_cert_chain(tls["certificate_file"], tls["key_file"])
+    mechanism = sasl.get("mechanism")
+    if mechanism == "OAUTHBEARER":
+        raise ValueError("the audit does not speak OAUTHBEARER: name another way with --reader")
+    if mechanism:
+        file = sasl.get("password_file")
+        password = sasl.get("password") if file is None else Path(file).read_text().strip()
+        options |= {"security_protocol": f"SASL_{wire}", "sasl_mechanism": mechanism}
+        options |= {"sasl_plain_username": sasl.get("username"), "sasl_plain_password": password}
+    return options
+
+
 class Reader:
     """Reads what is committed, from the beginning, of the topics of one installation.
 
     Args:
         bootstrap: HOST:PORT of a broker, several with commas between.
         prefix: the installation's `kafka.prefix`.
+        security: see `security_of`.
     """
 
-    def __init__(self, *, bootstrap: str, prefix: str) -> None:
-        self._bootstrap = bootstrap.split(",")
+    def __init__(
+        self, *, bootstrap: str, prefix: str, security: Mapping[str, Any] | None = None
+    ) -> None:
+        self._common = {"bootstrap_servers": bootstrap.split(","), **(security or {})}
         self._topics = {f"{prefix}.{name}": where for name, where in _TOPICS.items()}
         self._partitions: list[TopicPartition] = []
         self._committed = self._consumer(isolation="read_committed")
@@ -43,7 +74,7 @@ class Reader:
 
     def _consumer(self, *, isolation: str) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap,
+            **self._common,
             group_id=None,
             enable_auto_commit=False,
             isolation_level=isolation,
@@ -78,7 +109,7 @@ class Reader:
 
     async def find_topics(self) -> int:
         """Wait until both topics exist; return how many partitions the alerts topic has."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        admin = AIOKafkaAdminClient(**self._common)
         await admin.start()
         try:
             # Kafka tells nobody that a topic was made.
@@ -126,4 +157,4 @@ class Reader:
         )
 
 
-__all__ = ["KafkaError", "Reader"]
+__all__ = ["KafkaError", "Reader", "security_of"]

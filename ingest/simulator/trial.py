@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +11,7 @@ from typing import Any, Self
 import yaml
 
 from ingest.simulator.audit import Audit, Observed
-from ingest.simulator.reader import Reader
+from ingest.simulator.reader import Reader, security_of
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.verdict import Verdict
 
@@ -21,31 +21,44 @@ _REFRESH_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the audit needs to know of the daemon: read from its configuration, by name."""
+    """What the audit needs to know of the daemon: read from its configuration, by name.
+
+    Args:
+        kafka: how a reader of the topics connects, as the section `kafka` of a configuration says it.
+    """
 
     bootstrap: str
     prefix: str
     poll_interval: float
     ca_file: Path
     status_url: str | None
+    kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, config: Path) -> "Subject":
+    def of(cls, config: Path, reader: Path | None = None) -> "Subject":
         """Read it from the daemon's configuration file.
+
+        Args:
+            config: the daemon's.
+            reader: another one, whose `kafka` says how to read: the daemon may only write alerts.
 
         Raises:
             ValueError: if something is missing there.
         """
         try:
             content: dict[str, Any] = yaml.safe_load(config.read_text()) or {}
+            kafka = (
+                content["kafka"] if reader is None else yaml.safe_load(reader.read_text())["kafka"]
+            )
             listen = content.get("listen", {})
             port = listen.get("port", 9464)
             return cls(
-                bootstrap=",".join(content["kafka"]["bootstrap_servers"]),
+                bootstrap=",".join(kafka["bootstrap_servers"]),
                 prefix=content["kafka"].get("prefix", "defender"),
                 poll_interval=float(content.get("poll", {}).get("interval_seconds", 60)),
                 ca_file=Path(content["ca_file"]),
                 status_url=f"http://{listen.get('host', '127.0.0.1')}:{port}" if port else None,
+                kafka=kafka,
             )
         except (AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
             raise ValueError(
@@ -85,7 +98,12 @@ class Trial:
         self._seen.absent(self._absences)
 
     def _fresh_reader(self) -> Reader:
-        return Reader(bootstrap=self._subject.bootstrap, prefix=self._subject.prefix)
+        subject = self._subject
+        return Reader(
+            bootstrap=subject.bootstrap,
+            prefix=subject.prefix,
+            security=security_of(subject.kafka),
+        )
 
     async def __aenter__(self) -> Self:
         """Connect."""

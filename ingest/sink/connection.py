@@ -1,13 +1,18 @@
-"""What every Kafka client of the daemon has in common."""
+"""What every Kafka client of ours has in common: the one home of its configuration."""
 
 import asyncio
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import KafkaConnectionError
 
+from ingest.errors import SinkError
 from ingest.settings.models import Kafka
+from ingest.sink.diagnosis import diagnose
+from ingest.sink.refusals import translate
+from ingest.sink.security import Security
 
 BATCH_BYTES = 512 * 1024
 """Uncompressed bytes of one batch for one partition; measured best with zstd."""
@@ -20,6 +25,8 @@ _STOP_SECONDS = 3.0
 _HEARTBEAT_MS = 1000
 _REBALANCE_SHARE = 0.8
 """A rebalance ends before a member that is frozen through it is expelled for its silence."""
+
+_Client = TypeVar("_Client", AIOKafkaConsumer, AIOKafkaProducer, AIOKafkaAdminClient)
 
 
 async def close(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
@@ -42,16 +49,38 @@ async def close(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClien
 
 
 class Connection:
-    """Makes clients from the settings; owns none of them."""
+    """Makes clients from the settings; owns none of them.
+
+    Raises:
+        SettingsError: a file of `kafka.tls` or `kafka.sasl` cannot be used.
+    """
 
     def __init__(self, *, settings: Kafka, client_id: str) -> None:
         self._settings = settings
         self._client_id = client_id
+        self._security = Security(settings)
 
     @property
     def servers(self) -> str:
         """The bootstrap servers, for messages."""
         return ", ".join(self._settings.bootstrap_servers)
+
+    @property
+    def principal(self) -> str:
+        """Whom the brokers take us for, for messages."""
+        return self._security.principal
+
+    async def explain(self, error: BaseException, doing: str, resource: str) -> SinkError:
+        """Translate an error; where no broker takes us, find out why and say that."""
+        if isinstance(error, KafkaConnectionError | TimeoutError):
+            options, principal = self._security.options, self.principal
+            if trouble := await diagnose(self._settings, options, principal):
+                return type(trouble)(f"could not {doing} {resource}: {trouble}")
+        return translate(error, doing, resource, principal=self.principal)
+
+    def _following(self, client: _Client) -> _Client:
+        self._security.follow(client)
+        return client
 
     def _common(self) -> dict[str, Any]:
         return {
@@ -59,30 +88,35 @@ class Connection:
             "client_id": self._client_id,
             "request_timeout_ms": round(self._settings.request_timeout_seconds * 1000),
             "retry_backoff_ms": 50,
+            **self._security.options,
         }
 
     def producer(self, transactional_id: str, *, batch_bytes: int) -> AIOKafkaProducer:
         """Return a transactional producer that is not started."""
-        return AIOKafkaProducer(
-            **self._common(),
-            transactional_id=transactional_id,
-            transaction_timeout_ms=round(self._settings.transaction_timeout_seconds * 1000),
-            # zstd, not lz4: aiokafka's lz4 is fixed at its slowest level.
-            compression_type="zstd",
-            max_batch_size=batch_bytes,
-            max_request_size=64 * 1024 * 1024,
-            linger_ms=_LINGER_MS,
+        return self._following(
+            AIOKafkaProducer(
+                **self._common(),
+                transactional_id=transactional_id,
+                transaction_timeout_ms=round(self._settings.transaction_timeout_seconds * 1000),
+                # zstd, not lz4: aiokafka's lz4 is fixed at its slowest level.
+                compression_type="zstd",
+                max_batch_size=batch_bytes,
+                max_request_size=64 * 1024 * 1024,
+                linger_ms=_LINGER_MS,
+            )
         )
 
     def consumer(self) -> AIOKafkaConsumer:
         """Return a `read_committed` consumer of no group that is not started."""
-        return AIOKafkaConsumer(
-            **self._common(),
-            group_id=None,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=50,
+        return self._following(
+            AIOKafkaConsumer(
+                **self._common(),
+                group_id=None,
+                isolation_level="read_committed",
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                fetch_max_wait_ms=50,
+            )
         )
 
     def member(self, group: str, client_id: str) -> AIOKafkaConsumer:
@@ -94,27 +128,31 @@ class Connection:
         rebalance = round(session * _REBALANCE_SHARE)
         # aiokafka keeps the assignor's memory in its class: a class of its own for each member.
         sticky = type("Sticky", (StickyPartitionAssignor,), {"member_assignment": None})
-        return AIOKafkaConsumer(
-            **{
-                **self._common(),
-                "client_id": client_id,
-                # A join waits as long as a rebalance may take.
-                "request_timeout_ms": rebalance + 1000,
-            },
-            group_id=group,
-            # One, and only one: aiokafka sends a join for each.
-            partition_assignment_strategy=(sticky,),
-            session_timeout_ms=session,
-            heartbeat_interval_ms=min(_HEARTBEAT_MS, session // 3),
-            rebalance_timeout_ms=rebalance,
-            enable_auto_commit=False,
-            auto_offset_reset="latest",
+        return self._following(
+            AIOKafkaConsumer(
+                **{
+                    **self._common(),
+                    "client_id": client_id,
+                    # A join waits as long as a rebalance may take.
+                    "request_timeout_ms": rebalance + 1000,
+                },
+                group_id=group,
+                # One, and only one: aiokafka sends a join for each.
+                partition_assignment_strategy=(sticky,),
+                session_timeout_ms=session,
+                heartbeat_interval_ms=min(_HEARTBEAT_MS, session // 3),
+                rebalance_timeout_ms=rebalance,
+                enable_auto_commit=False,
+                auto_offset_reset="latest",
+            )
         )
 
     def plain_producer(self) -> AIOKafkaProducer:
         """Return an idempotent producer without transactions that is not started."""
-        return AIOKafkaProducer(**self._common(), enable_idempotence=True, linger_ms=_LINGER_MS)
+        return self._following(
+            AIOKafkaProducer(**self._common(), enable_idempotence=True, linger_ms=_LINGER_MS)
+        )
 
     def admin(self) -> AIOKafkaAdminClient:
         """Return an admin client that is not started."""
-        return AIOKafkaAdminClient(**self._common())
+        return self._following(AIOKafkaAdminClient(**self._common()))

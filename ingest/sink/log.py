@@ -18,7 +18,7 @@ from ingest.pipeline.ports import Batch, Clock, Restored, Topic
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
 from ingest.sink.membership import Membership
-from ingest.sink.refusals import TROUBLE, translate
+from ingest.sink.refusals import TROUBLE
 from ingest.sink.restore import refuse_a_strangers
 from ingest.sink.roster import Roster
 from ingest.sink.shard import Shard
@@ -111,7 +111,8 @@ class KafkaCommitLog:
                 await self._refuse_a_strangers()
             except (SinkUnavailable, SinkForbidden, *TROUBLE) as error:
                 self._limits = None
-                trouble = str(translate(error, "read", self._topics.names.checkpoints))
+                topic = self._topics.names.checkpoints
+                trouble = str(await self._connection.explain(error, "read", topic))
                 if trouble != said:
                     self._log.error("kafka_unavailable", error=trouble)
                     said = trouble

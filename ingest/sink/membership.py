@@ -21,7 +21,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from ingest.errors import NotOwner
 from ingest.pipeline.ports import Clock
 from ingest.sink.connection import Connection, close
-from ingest.sink.refusals import TROUBLE, translate
+from ingest.sink.refusals import TROUBLE
 from ingest.telemetry.metrics import SinkMetrics
 
 _POLL_MS = 1000
@@ -155,7 +155,8 @@ class Membership:
                 if task is None or task.cancelling():
                     raise
             except TROUBLE as error:
-                trouble = str(translate(error, "be a member of group", self._group))
+                found = await self._connection.explain(error, "be a member of group", self._group)
+                trouble = str(found)
                 if trouble != said:
                     self._log.warning("membership_lost", error=trouble)
                     said = trouble

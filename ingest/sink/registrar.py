@@ -12,7 +12,7 @@ from ingest.model.roster import Registration, encode_registration
 from ingest.model.tenant import shard_of
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection, close
-from ingest.sink.refusals import TROUBLE, translate
+from ingest.sink.refusals import TROUBLE
 from ingest.sink.topics import TopicNames
 
 _SECONDS = 30.0
@@ -43,7 +43,9 @@ class Registrar:
                 await producer.start()
         except TROUBLE as error:
             await close(producer)
-            raise translate(error, "reach", self._connection.servers) from error
+            raise await self._connection.explain(
+                error, "reach", self._connection.servers
+            ) from error
         self._producer = producer
         return self
 
@@ -79,7 +81,7 @@ class Registrar:
                 ]
                 await asyncio.gather(*futures)
         except TROUBLE as error:
-            raise translate(error, "write to", self._names.tenants) from error
+            raise await self._connection.explain(error, "write to", self._names.tenants) from error
         for one in written:
             self._log.info(
                 "tenant_registered",

@@ -25,8 +25,9 @@ from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection, close
 from ingest.sink.log import LIMITS_SECONDS
 from ingest.sink.producer import ShardProducer
-from ingest.sink.refusals import TROUBLE, is_fenced, translate
+from ingest.sink.refusals import TROUBLE, is_fenced
 from ingest.sink.restore import OWNER, read_back, read_newest, refuse_a_strangers
+from ingest.sink.rights import commands
 from ingest.sink.takeover import Replica
 from ingest.sink.topics import TopicLimits, TopicNames, Topics
 
@@ -94,7 +95,12 @@ class Reshard:
         self._settle_seconds = settle_seconds
         self._names = TopicNames(settings.prefix)
         self._connection = Connection(settings=settings, client_id="defender-ingest-reshard")
-        self._topics = Topics(settings=self._settings, connection=self._connection, log=log)
+        self._topics = Topics(
+            settings=self._settings,
+            connection=self._connection,
+            log=log,
+            rights=commands(self._names)["reshard"],
+        )
         self._producers: dict[int, ShardProducer] = {}
         self._moved = Moved()
 
@@ -118,7 +124,9 @@ class Reshard:
                     "a replica took a shard over meanwhile: stop all replicas, and run this again; "
                     "what was moved so far is whole"
                 ) from error
-            raise translate(error, "change the shards of", self._names.prefix) from error
+            raise await self._connection.explain(
+                error, "change the shards of", self._names.prefix
+            ) from error
         finally:
             discarded = [producer.discard() for producer in self._producers.values()]
             await asyncio.gather(*discarded, close(admin))
@@ -157,6 +165,7 @@ class Reshard:
         # Listed first: to describe an absent topic makes it, where brokers are set to do so.
         present = set(await admin.list_topics())
         if missing := [name for name in names if name not in present]:
+            await self._topics.refuse_hidden(admin, missing)
             raise CommandRefused(
                 f"topics are missing: {', '.join(missing)}. Check kafka.prefix; an installation that never "
                 "ran needs no more than another kafka.shards"

@@ -18,7 +18,7 @@ from ingest.model.roster import Registration, decode_registration
 from ingest.model.tenant import is_guid, shard_of
 from ingest.pipeline.ports import Clock
 from ingest.sink.connection import Connection, close
-from ingest.sink.refusals import TROUBLE, translate
+from ingest.sink.refusals import TROUBLE
 
 _POLL_MS = 500
 _START_SECONDS = 30.0
@@ -127,7 +127,8 @@ class Roster:
                 if task is None or task.cancelling():
                     raise
             except TROUBLE as error:
-                trouble = str(translate(error, "read", self._partitions[0].topic))
+                topic = self._partitions[0].topic
+                trouble = str(await self._connection.explain(error, "read", topic))
                 if trouble != said:
                     self._log.warning("tenants_topic_unavailable", error=trouble)
                     said = trouble

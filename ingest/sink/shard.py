@@ -85,6 +85,7 @@ class Shard:
         self.number = number
         self.trouble = "not initialised yet"
         self._settings = settings
+        self._connection = connection
         self._names = names
         self._taking_over = TakeOver(
             number=number,
@@ -190,7 +191,14 @@ class Shard:
                     return
                 self._say(error)
             except TROUBLE as error:
-                self._say(translate(error, "write to", self._names.checkpoints))
+                self._say(
+                    translate(
+                        error,
+                        "write to",
+                        self._names.checkpoints,
+                        principal=self._connection.principal,
+                    )
+                )
                 if is_fenced(error):
                     pause = await self._pause_if_contested()
             finally:

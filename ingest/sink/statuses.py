@@ -6,7 +6,7 @@ from ingest.errors import StatusUnreadable
 from ingest.model.report import Report, decode_report
 from ingest.model.tenant import shard_of
 from ingest.sink.connection import Connection
-from ingest.sink.refusals import TROUBLE, translate
+from ingest.sink.refusals import TROUBLE
 from ingest.sink.restore import read_newest
 
 _SECONDS = 60.0
@@ -27,7 +27,7 @@ async def read_statuses(
     try:
         found = await read_newest(connection, partitions, seconds=seconds)
     except TROUBLE as error:
-        raise translate(error, "read", topic) from error
+        raise await connection.explain(error, "read", topic) from error
     return {
         tenant: _decoded(key, value)
         for number, newest in enumerate(found)

@@ -3,18 +3,20 @@
 Only `ingest.sink.reshard` adds partitions, since it moves who belongs into them.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from ingest.errors import SinkUnavailable, TopicMismatch
+from ingest.errors import SinkForbidden, SinkUnavailable, TopicMismatch
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
-from ingest.sink.refusals import TROUBLE, translate
+from ingest.sink.refusals import TROUBLE, forbidden
+from ingest.sink.rights import Kind, Right, daemon, on
 
-_ALREADY_EXISTS = 36
+_UNKNOWN, _FORBIDDEN, _ALREADY_EXISTS = 3, 29, 36
 _FRAME_BYTES = 1024
 """What a batch of one record needs beside the record."""
 
@@ -54,9 +56,46 @@ class TopicNames:
         """The topics that have one partition for each shard."""
         return (self.tenants, self.checkpoints, self.status)
 
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every topic."""
+        return (self.alerts, self.quarantine, *self.by_shard)
+
+    @property
+    def transactional_ids(self) -> str:
+        """What every transactional id begins with."""
+        return f"{self.checkpoints}-"
+
     def transactional_id(self, shard: int) -> str:
         """Return the id that names the state, not the process: whoever initialises it owns it."""
-        return f"{self.checkpoints}-{shard}"
+        return f"{self.transactional_ids}{shard}"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """One topic as it has to be; `config` are topic-level settings by name."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: Mapping[str, str]
+
+
+def needed(settings: Kafka) -> tuple[TopicPlan, ...]:
+    """Return every topic that an installation needs, as it is made where it is absent."""
+    names = TopicNames(settings.prefix)
+    safety = {"min.insync.replicas": str(max(1, settings.replication_factor - 1))}
+    kept = {"cleanup.policy": "delete", "retention.ms": str(settings.retention_hours * 3_600_000)}
+    state = {"cleanup.policy": "compact", "segment.ms": "600000"}
+    wanted = [
+        (names.alerts, settings.alert_partitions, kept),
+        (names.quarantine, 1, kept),
+        *((name, settings.shards, state) for name in names.by_shard),
+    ]
+    return tuple(
+        TopicPlan(name, partitions, settings.replication_factor, {**config, **safety})
+        for name, partitions, config in wanted
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +109,25 @@ class TopicLimits:
 
 
 class Topics:
-    """Makes and checks the topics of one installation."""
+    """Makes and checks the topics of one installation.
+
+    Args:
+        rights: what whoever asks needs, for errors; the daemon's if they are not given.
+    """
 
     def __init__(
-        self, *, settings: Kafka, connection: Connection, log: structlog.stdlib.BoundLogger
+        self,
+        *,
+        settings: Kafka,
+        connection: Connection,
+        log: structlog.stdlib.BoundLogger,
+        rights: tuple[Right, ...] | None = None,
     ) -> None:
         self._settings = settings
         self._connection = connection
         self._log = log
         self.names = TopicNames(settings.prefix)
+        self._rights = daemon(self.names, creates=False) if rights is None else rights
 
     async def ensure(self) -> TopicLimits:
         """Make what is absent, check what is present, and return the limits.
@@ -94,7 +143,7 @@ class Topics:
                 await self._create(admin)
             return await self._check(admin)
         except TROUBLE as error:
-            raise translate(
+            raise await self._connection.explain(
                 error, "reach or describe topics on", self._connection.servers
             ) from error
         finally:
@@ -107,15 +156,52 @@ class Topics:
             SinkError: the brokers cannot be reached.
         """
         admin = self._connection.admin()
-        names = [self.names.alerts, self.names.quarantine, *self.names.by_shard]
         try:
             await admin.start()
             present = set(await admin.list_topics())
+            missing = [name for name in self.names.all if name not in present]
+            if missing:
+                await self.refuse_hidden(admin, missing)
         except TROUBLE as error:
-            raise translate(error, "list topics on", self._connection.servers) from error
+            raise await self._connection.explain(
+                error, "list topics on", self._connection.servers
+            ) from error
         finally:
             await admin.close()
-        return [name for name in names if name not in present]
+        return missing
+
+    async def differences(self) -> list[str]:
+        """Return what is not as `needed` says, each in words; an empty list is a cluster that fits.
+
+        Raises:
+            SinkError: the brokers cannot be reached, or do not allow it.
+        """
+        admin = self._connection.admin()
+        try:
+            await admin.start()
+            present = set(await admin.list_topics())
+            missing = [name for name in self.names.all if name not in present]
+            if missing:
+                await self.refuse_hidden(admin, missing)
+            names = [name for name in self.names.all if name in present]
+            described = {
+                topic["topic"]: topic["partitions"]
+                for topic in (await admin.describe_topics(names) if names else [])
+            }
+            configs = await self._configs(admin, names)
+        except TROUBLE as error:
+            raise await self._connection.explain(
+                error, "describe topics on", self._connection.servers
+            ) from error
+        finally:
+            await admin.close()
+        found = []
+        for plan in needed(self._settings):
+            if plan.name in missing:
+                found.append(f"{plan.name}: is not there")
+            else:
+                found += _differences(plan, described.get(plan.name, []), configs[plan.name])
+        return found
 
     async def limits(self) -> TopicLimits:
         """Ask for the limits again: an operator may have changed them."""
@@ -124,64 +210,50 @@ class Topics:
             await admin.start()
             return await self._check(admin)
         except TROUBLE as error:
-            raise translate(error, "describe topics on", self._connection.servers) from error
+            raise await self._connection.explain(
+                error, "describe topics on", self._connection.servers
+            ) from error
         finally:
             await admin.close()
 
     async def _create(self, admin: AIOKafkaAdminClient) -> None:
-        settings = self._settings
         present = set(await admin.list_topics())
-        kept = {
-            "cleanup.policy": "delete",
-            "retention.ms": str(settings.retention_hours * 3_600_000),
-        }
-        state = {"cleanup.policy": "compact", "segment.ms": "600000"}
-        safety = {"min.insync.replicas": str(max(1, settings.replication_factor - 1))}
-        wanted = [
-            (self.names.alerts, settings.alert_partitions, kept),
-            (self.names.quarantine, 1, kept),
-            *((name, settings.shards, state) for name in self.names.by_shard),
-        ]
+        plans = [plan for plan in needed(self._settings) if plan.name not in present]
+        if not plans:
+            return
+        await self.refuse_hidden(admin, [plan.name for plan in plans])
         absent = [
             NewTopic(
-                name=name,
-                num_partitions=partitions,
-                replication_factor=settings.replication_factor,
-                topic_configs={**config, **safety},
+                name=plan.name,
+                num_partitions=plan.partitions,
+                replication_factor=plan.replication_factor,
+                topic_configs=dict(plan.config),
             )
-            for name, partitions, config in wanted
-            if name not in present
+            for plan in plans
         ]
-        if not absent:
-            return
         answer = await admin.create_topics(absent)
+        lacks = [
+            Right(Kind.TOPIC, name, "Create", "")
+            for name, code, *_ in sorted(answer.topic_errors)
+            if code == _FORBIDDEN
+        ]
+        if lacks:
+            raise SinkForbidden(
+                f"{forbidden(lacks, self._connection.principal)}; or make them by hand (defender-ingest "
+                "topics --kafka-topics) and set kafka.create_topics: false"
+            )
         for name, code, *rest in answer.topic_errors:
             if code not in (0, _ALREADY_EXISTS):
                 words = rest[0] if rest and rest[0] else f"error {code}"
                 raise TopicMismatch(
-                    f"topic {name} could not be made: {words}. Make it by hand and set "
-                    "kafka.create_topics: false, or mend kafka.replication_factor"
+                    f"topic {name} could not be made: {words}. Make it by hand (defender-ingest topics "
+                    "--kafka-topics) and set kafka.create_topics: false, or mend kafka.replication_factor"
                 )
             self._log.info("topic_created", topic=name)
 
     async def _check(self, admin: AIOKafkaAdminClient) -> TopicLimits:
-        names = [self.names.alerts, self.names.quarantine, *self.names.by_shard]
-        # Listed first: to describe an absent topic makes it, where brokers are set to do so.
-        present = set(await admin.list_topics())
-        missing = [name for name in names if name not in present]
-        partitions: dict[str, int] = {}
-        if not missing:
-            for topic in await admin.describe_topics(names):
-                if topic["error_code"] == 0:
-                    partitions[topic["topic"]] = len(topic["partitions"])
-            missing = [name for name in names if name not in partitions]
-        if missing and self._settings.create_topics:
-            # Just made, and not known everywhere yet.
-            raise SinkUnavailable(f"topics are not ready yet: {', '.join(missing)}")
-        if missing:
-            raise TopicMismatch(
-                f"topics are missing: {', '.join(missing)}; make them, or set kafka.create_topics: true"
-            )
+        names = self.names.all
+        partitions = await self._partitions(admin)
         for name in self.names.by_shard:
             if partitions[name] != self._settings.shards:
                 # A tenant in two shards would be read twice.
@@ -206,15 +278,89 @@ class Topics:
             quarantine_bytes=_room(configs[self.names.quarantine]),
         )
 
+    async def _partitions(self, admin: AIOKafkaAdminClient) -> dict[str, int]:
+        """Return how many partitions each topic has."""
+        names = list(self.names.all)
+        # Listed first: to describe an absent topic makes it, where brokers are set to do so.
+        present = set(await admin.list_topics())
+        missing = [name for name in names if name not in present]
+        partitions: dict[str, int] = {}
+        if missing:
+            await self.refuse_hidden(admin, missing)
+        else:
+            for topic in await admin.describe_topics(names):
+                if topic["error_code"] == 0:
+                    partitions[topic["topic"]] = len(topic["partitions"])
+            missing = [name for name in names if name not in partitions]
+        if missing and self._settings.create_topics:
+            # Just made, and not known everywhere yet.
+            raise SinkUnavailable(f"topics are not ready yet: {', '.join(missing)}")
+        if missing:
+            raise TopicMismatch(
+                f"topics are missing: {', '.join(missing)}; make them (defender-ingest topics --kafka-topics "
+                "prints how), or set kafka.create_topics: true"
+            )
+        return partitions
+
+    async def refuse_hidden(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+        """Refuse what is there and only hidden from us: a topic without any right on it is not listed.
+
+        Raises:
+            SinkForbidden: naming what lacks.
+        """
+        there = [name for name, code, _ in await self._asked(admin, names) if code == 0]
+        # To describe one that is there makes none; one that was just made is not listed everywhere yet.
+        described = await admin.describe_topics(there) if there else []
+        hidden = [topic["topic"] for topic in described if topic["error_code"] == _FORBIDDEN]
+        if lacks := [right for name in hidden for right in on(self._rights, name)]:
+            raise forbidden(lacks, self._connection.principal)
+
     async def _configs(
-        self, admin: AIOKafkaAdminClient, names: list[str]
+        self, admin: AIOKafkaAdminClient, names: Sequence[str]
     ) -> dict[str, dict[str, str]]:
+        return {name: config for name, _, config in await self._asked(admin, names)}
+
+    async def _asked(
+        self, admin: AIOKafkaAdminClient, names: Sequence[str]
+    ) -> list[tuple[str, int, dict[str, str]]]:
+        """Return of each topic its name, an error code, and its settings."""
+        if not names:
+            return []
+        found: list[tuple[str, int, dict[str, str]]] = []
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-        configs: dict[str, dict[str, str]] = {name: {} for name in names}
         for answer in await admin.describe_configs(resources):
-            for _code, _words, _kind, name, entries in answer.resources:
-                configs[name] = {entry[0]: entry[1] for entry in entries}
-        return configs
+            for code, _words, _kind, name, entries in answer.resources:
+                found.append((name, code, {entry[0]: entry[1] for entry in entries or ()}))
+        lacks = [
+            Right(Kind.TOPIC, name, "DescribeConfigs", "")
+            for name, code, _ in found
+            if code == _FORBIDDEN
+        ]
+        if lacks:
+            raise forbidden(lacks, self._connection.principal)
+        return found
+
+
+def _differences(
+    plan: TopicPlan, partitions: Sequence[Mapping[str, Sequence[int]]], config: Mapping[str, str]
+) -> list[str]:
+    """Return in what a topic that is there is not as it has to be."""
+    copies = sorted({len(one["replicas"]) for one in partitions})
+    found = {
+        "partitions": str(len(partitions)),
+        "replication factor": " and ".join(map(str, copies)),
+        **{name: config.get(name, "unknown") for name in plan.config},
+    }
+    wanted = {
+        "partitions": str(plan.partitions),
+        "replication factor": str(plan.replication_factor),
+        **plan.config,
+    }
+    return [
+        f"{plan.name}: {name} is {found[name]}, needed is {value}"
+        for name, value in wanted.items()
+        if found[name] != value
+    ]
 
 
 def _room(config: dict[str, str]) -> int:

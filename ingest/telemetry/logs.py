@@ -233,7 +233,10 @@ def logging_to(stream: TextIO, settings: Logs, *, secrets: list[str]) -> Iterato
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     for name in _NEVER_DEBUG:
-        logging.getLogger(name).setLevel(logging.INFO)
+        # At info it tells each login, of which there may be many.
+        logging.getLogger(name).setLevel(
+            logging.INFO if level == logging.DEBUG else logging.WARNING
+        )
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -21,6 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.bench.bare import PARTITIONS
 from tests.harness.stage import Arrivals, Stage, stage
+from tests.kafka.secured import ByScram
 
 _PATIENCE_SECONDS = 180
 _POLL_SECONDS = 60
@@ -103,12 +104,12 @@ async def daemon(run: Stage, tenants: int, alerts: int, **env: str) -> float:
     return tenants * alerts / spent
 
 
-async def once(tenants: int, alerts: int) -> tuple[float, float]:
+async def once(tenants: int, alerts: int, *, secure: bool) -> tuple[float, float]:
     flags = [
         *("--tenants", str(tenants), "--backlog", "0", "--births-per-minute", "0"),
         *("--faults", "none", "--no-limits", "--poll-interval", str(_POLL_SECONDS)),
     ]
-    with stage(*flags) as run:
+    with stage(*flags, secured=ByScram() if secure else None) as run:
         admin = AIOKafkaAdminClient(bootstrap_servers=run.kafka.bootstrap)
         await admin.start()
         await admin.create_topics(
@@ -125,16 +126,20 @@ async def main() -> None:
     parser.add_argument("--tenants", type=int, default=400)
     parser.add_argument("--alerts", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--secure", action="store_true", help="TLS and SASL to the broker, for both"
+    )
     arguments = parser.parse_args()
     rounds = []
     for number in range(arguments.rounds):
-        rounds.append(await once(arguments.tenants, arguments.alerts))
+        rounds.append(await once(arguments.tenants, arguments.alerts, secure=arguments.secure))
         print(
             f"round {number + 1}: daemon={rounds[-1][0]:.0f} bare={rounds[-1][1]:.0f}", flush=True
         )
     ours = statistics.median(one for one, _ in rounds)
     theirs = statistics.median(other for _, other in rounds)
-    print(f"bench: daemon={ours:.0f} bare={theirs:.0f} ratio={ours / theirs:.2f}")
+    how = "bench over TLS" if arguments.secure else "bench"
+    print(f"{how}: daemon={ours:.0f} bare={theirs:.0f} ratio={ours / theirs:.2f}")
 
 
 if __name__ == "__main__":

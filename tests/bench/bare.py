@@ -19,6 +19,8 @@ import yaml
 from aiokafka import AIOKafkaProducer
 from isal import isal_zlib
 
+from ingest.simulator.reader import security_of
+
 PARTITIONS = 12
 
 
@@ -102,6 +104,7 @@ async def main():
     producers = [
         AIOKafkaProducer(
             bootstrap_servers=config["kafka"]["bootstrap_servers"],
+            **security_of(config["kafka"]),
             transactional_id=f"bare-{number}",
             compression_type="zstd",
             max_batch_size=512 * 1024,

@@ -45,6 +45,7 @@ async def chaos(
         disks=not disk.lacks(),
         reserve=dealt["tenant_added"],
         flags=flags,
+        secure=arguments.secure,
     ) as made:
         topic = f"{made.subject.prefix}.alerts"
         fresh = Freshness(bootstrap=made.subject.bootstrap, topic=topic, cloud=made.cloud)
@@ -79,6 +80,7 @@ def main() -> int:
     parser.add_argument("--tenants", type=int, default=100)
     parser.add_argument("--births", type=float, default=2000, help="a minute, in the whole fleet")
     parser.add_argument("--keep", action="store_true", help="keep the logs of a clean run too")
+    parser.add_argument("--secure", action="store_true", help="replicas come by TLS and SASL")
     parser.add_argument("--only", nargs="+", choices=list(KINDS), metavar="KIND")
     arguments = parser.parse_args()
     arguments.seed = arguments.seed or random.SystemRandom().randrange(1, 1_000_000)
@@ -98,7 +100,8 @@ def main() -> int:
     print(
         f"seed {arguments.seed}: {arguments.faults} faults in {len(steps)} steps on "
         f"{stage.replicas} replicas and {stage.brokers} brokers; "
-        f"again with: make chaos FAULTS={arguments.faults} SEED={arguments.seed}",
+        f"again with: make chaos FAULTS={arguments.faults} SEED={arguments.seed}"
+        f"{' SECURE=1' if arguments.secure else ''}",
         flush=True,
     )
     if not disk.lacks():

@@ -23,6 +23,7 @@ from tests.chaos.plan import Stage
 from tests.chaos.replica import Replica, prepared
 from tests.harness.stage import PROGRAM
 from tests.kafka.apache import ApacheKafka
+from tests.kafka.secured import SCRAM, Admin, Keys, scram
 
 _RECONCILE_SECONDS = 20.0
 
@@ -97,17 +98,25 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    *, stage: Stage, folder: Path, disks: bool, reserve: int, flags: list[str]
+    *, stage: Stage, folder: Path, disks: bool, reserve: int, flags: list[str], secure: bool
 ) -> Iterator[Cluster]:
-    """Start brokers and the simulator, and prepare the replicas; all ends with the context."""
+    """Start brokers and the simulator, and prepare the replicas; all ends with the context.
+
+    With `secure` the replicas' listeners speak TLS and SCRAM; the harness keeps the plain one.
+    """
     slots = range(1, stage.slots + 1)
     doors = {
         f"R{slot}": [(free_port(), free_port()) for _ in range(stage.brokers)] for slot in slots
     }
     kafka = ApacheKafka(
         brokers=stage.brokers,
-        properties={"num.network.threads": "1", "num.io.threads": "4"},
+        properties={
+            "num.network.threads": "1",
+            "num.io.threads": "4",
+            **(_secured(Keys(folder), doors) if secure else {}),
+        },
         doors=doors,
+        protocols=dict.fromkeys(doors, "SASL_SSL") if secure else None,
         volume=disk.mount if disks else None,
     )
     try:
@@ -135,6 +144,8 @@ def cluster(
             content["tenants"] = kept
             _fit(content, stage)
             config.write_text(yaml.safe_dump(content))
+            if secure:
+                content["kafka"] |= _login(folder, kafka.bootstrap)
             yield Cluster(
                 stage=stage,
                 folder=folder,
@@ -157,6 +168,21 @@ def cluster(
             for index in range(stage.brokers):
                 disk.unmount(kafka.data_of(index))
         kafka.close()
+
+
+def _secured(keys: Keys, doors: dict[str, Any]) -> dict[str, str]:
+    return keys.broker_properties() | {
+        name: value for door in doors for name, value in scram(door).items()
+    }
+
+
+def _login(folder: Path, bootstrap: str) -> dict[str, Any]:
+    """Make the replicas' user, and return what they are to be told."""
+    Admin(bootstrap).set_password("ingest", "chaos-password")
+    password = folder / "kafka-password"
+    password.write_text("chaos-password")
+    sasl = {"mechanism": SCRAM, "username": "ingest", "password_file": str(password)}
+    return {"tls": {"enabled": True, "ca_file": str(Keys.ca_file_in(folder))}, "sasl": sasl}
 
 
 def _fit(content: dict[str, Any], stage: Stage) -> None:

@@ -164,6 +164,8 @@ class MemoryConsumer:
 class MemoryConnection:
     """Makes the clients of one process; `loss` is what becomes of its next commit's answer."""
 
+    principal = "User:memory"
+
     def __init__(
         self,
         broker: Broker,

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 from aiokafka import AIOKafkaConsumer
 
 from ingest.simulator.processes import Child
 from tests.kafka.apache import ApacheKafka
+from tests.kafka.secured import Admin, Secured
 
 PROGRAM = (sys.executable, "-m", "ingest")
 
@@ -60,10 +62,22 @@ class Stage:
 
 
 @contextmanager
-def stage(*flags: str, folder: Path | None = None) -> Iterator[Stage]:
-    """Start Kafka and the simulator with these flags; everything ends with the context."""
+def stage(
+    *flags: str, folder: Path | None = None, secured: Secured | None = None
+) -> Iterator[Stage]:
+    """Start Kafka and the simulator with these flags; everything ends with the context.
+
+    Args:
+        flags: of `simulate`.
+        folder: for files; a temporary one if none is given.
+        secured: the way that daemons take to the brokers, where it is not the plain one.
+    """
     with tempfile.TemporaryDirectory(prefix="defender-bench-") as temporary:
         root = folder or Path(temporary)
+        if secured is not None:
+            with _secured(flags, root, secured) as made:
+                yield made
+            return
         with ApacheKafka(heap="1g") as kafka:
             simulator = Child(
                 name="simulator",
@@ -82,6 +96,28 @@ def stage(*flags: str, folder: Path | None = None) -> Iterator[Stage]:
             with simulator:
                 ready = json.loads(simulator.first_line(timeout=120))
                 yield Stage(folder=root, kafka=kafka, simulator=simulator, ready=ready)
+
+
+@contextmanager
+def _secured(flags: tuple[str, ...], root: Path, secured: Secured) -> Iterator[Stage]:
+    """Start the simulator and then Kafka, which may ask it for the keys of its tokens."""
+    simulator = Child(
+        name="simulator",
+        command=[
+            *(*PROGRAM, "simulate", "--port", "0", "--kafka", secured.bootstrap),
+            *("--write-config", str(root / "daemon.yaml"), "--state-dir", str(root), *flags),
+        ],
+        folder=root,
+    )
+    with simulator:
+        ready = json.loads(simulator.first_line(timeout=120))
+        config = Path(ready["config"])
+        content = yaml.safe_load(config.read_text())
+        with ApacheKafka(heap="1g", **secured.cluster(root, content)) as kafka:
+            secured.prepare(Admin(kafka.bootstrap))
+            content["kafka"] |= secured.section
+            config.write_text(yaml.safe_dump(content))
+            yield Stage(folder=root, kafka=kafka, simulator=simulator, ready=ready)
 
 
 class Arrivals:

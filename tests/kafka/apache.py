@@ -106,6 +106,8 @@ class ApacheKafka:
         advertised: the port that clients of a single node are sent to: a proxy's.
         doors: more listeners by name: for each node the port that it listens on, and the one that
             whoever came by this listener is sent to.
+        protocols: what the doors speak, by name (`SSL`, `SASL_SSL`, …); plain text if it is not told.
+        java: more words for each node's virtual machine.
         volume: called with each node's data folder before anything is written there: a file system
             may be mounted on it.
     """
@@ -118,6 +120,8 @@ class ApacheKafka:
         heap: str = "512m",
         advertised: int | None = None,
         doors: Mapping[str, Sequence[tuple[int, int]]] | None = None,
+        protocols: Mapping[str, str] | None = None,
+        java: Sequence[str] = (),
         volume: Callable[[Path], None] | None = None,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="apache-kafka-")
@@ -136,6 +140,7 @@ class ApacheKafka:
         self._java = [
             *("java", "-Xms256m", f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
             f"-Dlog4j2.configurationFile={root / 'log4j2.properties'}",
+            *java,
             *("-cp", f"{jars()}/*"),
         ]
         self.nodes: list[Child] = []
@@ -149,7 +154,7 @@ class ApacheKafka:
                 "listeners": _listeners(at | both),
                 "advertised.listeners": _listeners(sent_to | both),
                 "listener.security.protocol.map": ",".join(
-                    f"{name}:PLAINTEXT" for name in at | both
+                    f"{name}:{(protocols or {}).get(name, 'PLAINTEXT')}" for name in at | both
                 ),
                 "controller.quorum.bootstrap.servers": quorum,
                 "log.dirs": str(self.data_of(index)),
