@@ -13,9 +13,10 @@ from ingest.pipeline.ports import Clock
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
 from ingest.sink.registrar import Registrar
+from ingest.sink.rights import commands
 from ingest.sink.roster import Roster
 from ingest.sink.statuses import Status, read_statuses
-from ingest.sink.topics import Topics
+from ingest.sink.topics import TopicNames, Topics
 
 _SECONDS = 60.0
 _TRIES, _PAUSE_SECONDS = 5, 1.0
@@ -79,7 +80,12 @@ async def open_desk(
         SinkError: the brokers cannot be reached, or do not allow it, or a topic does not fit.
     """
     connection = Connection(settings=settings, client_id="defender-ingest-tenants")
-    topics = Topics(settings=settings, connection=connection, log=log)
+    topics = Topics(
+        settings=settings,
+        connection=connection,
+        log=log,
+        rights=commands(TopicNames.of(settings))["tenants list"],
+    )
     roster: Roster | None = Roster(
         connection=connection,
         topic=topics.names.tenants,

@@ -14,7 +14,7 @@ from ingest.commands.table import table
 from ingest.errors import CommandRefused
 from ingest.settings.models import Kafka, Settings
 from ingest.sink.connection import Connection
-from ingest.sink.rights import daemon
+from ingest.sink.rights import commands, daemon
 from ingest.sink.topics import TopicNames, TopicPlan, Topics, needed
 
 _HEADER = ("TOPIC", "PARTITIONS", "REPLICATION", "MIN.INSYNC.REPLICAS", "CLEANUP", "RETENTION")
@@ -55,7 +55,10 @@ def perform(
 def _check(kafka: Kafka, say: Callable[[str], None]) -> int:
     connection = Connection(settings=kafka, client_id="defender-ingest-topics")
     topics = Topics(
-        settings=kafka, connection=connection, log=structlog.get_logger("defender_ingest")
+        settings=kafka,
+        connection=connection,
+        log=structlog.get_logger("defender_ingest"),
+        rights=commands(TopicNames.of(kafka))["topics --check"],
     )
     found = asyncio.run(_differences(topics))
     for line in found:

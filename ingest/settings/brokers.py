@@ -198,13 +198,19 @@ def _check_secret(at: Path_, name: str, section: Mapping[str, Any]) -> Problems:
         yield (*at, f"{name}_file"), why
 
 
-def unreadable(file: str) -> str:
-    """Return why a file has no words for us, empty where it has."""
+def words_in(file: Path) -> tuple[str, str]:
+    """Return what a file says, without white space around it, and why there is nothing if so."""
     try:
-        return "" if Path(file).read_text().strip() else f"{file} is empty"
+        words = file.read_text().strip()
     except (OSError, ValueError) as error:
-        words = error.strerror if isinstance(error, OSError) else "it is not text"
-        return f"{file} cannot be read: {words}"
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        return "", f"{file} cannot be read: {why}"
+    return words, "" if words else f"{file} is empty"
+
+
+def unreadable(file: str) -> str:
+    """Return why a file says nothing, empty where it does."""
+    return words_in(Path(file))[1]
 
 
 def check_authorities(at: Path_, file: str) -> Problems:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.simulator.reader import KafkaError
+from ingest.simulator.reader import KafkaError, security_of
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.trial import Subject, Trial
 
@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; return the exit code."""
     try:
         subject = Subject.of(arguments.config, arguments.reader)
+        security_of(subject.kafka)
         cloud = RemoteCloud(url=arguments.simulator, ca_file=subject.ca_file)
     except (OSError, ValueError) as error:
         print(f"audit: {error}", file=sys.stderr)  # noqa: T201

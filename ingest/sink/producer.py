@@ -40,6 +40,10 @@ def _retrieve(future: "asyncio.Future[object]") -> None:
         future.exception()
 
 
+_Piece = tuple[bytes, bytes | None, list[tuple[str, bytes]], int]
+"""Key, value, headers and origin of one record."""
+
+
 @dataclass(slots=True)
 class _Parcel:
     """Records for one partition: Kafka batches, each with the origins of its records."""
@@ -152,10 +156,10 @@ class ShardProducer:
         *,
         one_by_one: bool,
     ) -> Mapping[tuple[str, int], _Parcel]:
-        packing = _Packing(self._producer, timestamp, one_by_one=one_by_one)
+        lanes: dict[tuple[str, int], list[_Piece]] = {}
         alerts, quarantine, crc = self._names.alerts, self._names.quarantine, zlib.crc32
         alert_partitions = self._limits.alert_partitions.get(alerts, 1)
-        checkpoints = (self._names.checkpoints, self._shard)
+        own = lanes.setdefault((self._names.checkpoints, self._shard), [])
         for number, batch in enumerate(batches):
             origin = number * _PLACES
             for record in batch.records:
@@ -166,14 +170,40 @@ class ShardProducer:
                     place = (record.topic, crc(key) % self._limits.alert_partitions[record.topic])
                 else:
                     place = (quarantine, crc(key) % self._limits.quarantine_partitions)
-                packing.add(place, key, record.value, record.headers, origin)
+                lane = lanes.get(place)
+                if lane is None:
+                    lane = lanes[place] = []
+                lane.append((key, record.value, record.headers, origin))
                 origin += 1
-            for key, value in batch.checkpoint.items():
-                packing.add(checkpoints, key, value, _NO_HEADERS, _NO_BATCH)
+            own += [(key, value, _NO_HEADERS, _NO_BATCH) for key, value in batch.checkpoint.items()]
         for place, values in places:
-            for key, value in values.items():
-                packing.add(place, key, value, _NO_HEADERS, _NO_BATCH)
-        return packing.parcels
+            lane = lanes.setdefault(place, [])
+            lane += [(key, value, _NO_HEADERS, _NO_BATCH) for key, value in values.items()]
+        # One partition after another: each buffer then grows where it is, and need not be copied to grow.
+        return {
+            place: self._parcel(lane, timestamp, one_by_one=one_by_one)
+            for place, lane in lanes.items()
+            if lane
+        }
+
+    def _parcel(self, lane: list[_Piece], timestamp: int, *, one_by_one: bool) -> _Parcel:
+        """Put the records of one partition into Kafka's batches, in the order in which they come."""
+        parcel = _Parcel()
+        builder: BatchBuilder | None = None
+        origins: list[int] = []
+        for key, value, headers, origin in lane:
+            if (
+                builder is None
+                or one_by_one
+                or builder.append(key=key, value=value, timestamp=timestamp, headers=headers)
+                is None
+            ):
+                builder, origins = self._producer.create_batch(), []
+                # The first record of a batch always fits; the broker has the last word.
+                builder.append(key=key, value=value, timestamp=timestamp, headers=headers)
+                parcel.batches.append((builder, origins))
+            origins.append(origin)
+        return parcel
 
     def discard(self) -> "asyncio.Task[None]":
         """Throw the producer away in a task of its own: its stop can hang, or raise anything."""
@@ -181,36 +211,3 @@ class ShardProducer:
         return loop.create_task(
             close(self._producer), name=f"discard producer of shard {self._shard}"
         )
-
-
-class _Packing:
-    """Puts records into Kafka's batches, partition by partition, in the order in which they come."""
-
-    def __init__(self, producer: AIOKafkaProducer, timestamp: int, *, one_by_one: bool) -> None:
-        self.parcels: dict[tuple[str, int], _Parcel] = {}
-        self._producer = producer
-        self._timestamp = timestamp
-        self._one_by_one = one_by_one
-
-    def add(
-        self,
-        place: tuple[str, int],
-        key: bytes,
-        value: bytes | None,
-        headers: list[tuple[str, bytes]],
-        origin: int,
-    ) -> None:
-        """Add one record to the batch of its partition, or to a new one."""
-        parcel = self.parcels.get(place)
-        if parcel is None:
-            parcel = self.parcels[place] = _Parcel()
-        batches, at = parcel.batches, self._timestamp
-        if batches and not self._one_by_one:
-            builder, origins = batches[-1]
-            if builder.append(key=key, value=value, timestamp=at, headers=headers) is not None:
-                origins.append(origin)
-                return
-        builder = self._producer.create_batch()
-        # The first record of a batch always fits; the broker has the last word.
-        builder.append(key=key, value=value, timestamp=at, headers=headers)
-        batches.append((builder, [origin]))

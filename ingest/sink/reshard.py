@@ -27,6 +27,7 @@ from ingest.sink.log import LIMITS_SECONDS
 from ingest.sink.producer import ShardProducer
 from ingest.sink.refusals import TROUBLE, is_fenced
 from ingest.sink.restore import OWNER, read_back, read_newest, refuse_a_strangers
+from ingest.sink.rights import commands
 from ingest.sink.takeover import Replica
 from ingest.sink.topics import TopicLimits, TopicNames, Topics
 
@@ -94,7 +95,12 @@ class Reshard:
         self._settle_seconds = settle_seconds
         self._names = TopicNames.of(settings)
         self._connection = Connection(settings=settings, client_id="defender-ingest-reshard")
-        self._topics = Topics(settings=self._settings, connection=self._connection, log=log)
+        self._topics = Topics(
+            settings=self._settings,
+            connection=self._connection,
+            log=log,
+            rights=commands(self._names)["reshard"],
+        )
         self._producers: dict[int, ShardProducer] = {}
         self._moved = Moved()
 
@@ -159,6 +165,7 @@ class Reshard:
         # Listed first: to describe an absent topic makes it, where brokers are set to do so.
         present = set(await admin.list_topics())
         if missing := [name for name in names if name not in present]:
+            await self._topics.refuse_hidden(admin, missing)
             raise CommandRefused(
                 f"topics are missing: {', '.join(missing)}. Check kafka.prefix; an installation that never "
                 "ran needs no more than another kafka.shards"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from ingest.errors import TopicMismatch
 from ingest.sink.connection import Connection, close
@@ -78,6 +79,7 @@ async def read_back(
         seconds: the bound on all of it.
 
     Raises:
+        SinkForbidden: we may not read it.
         TimeoutError: if it takes longer.
         Exception: aiokafka's.
     """
@@ -97,6 +99,9 @@ async def read_back(
                     found.take(record.key, record.value)
                     if record.key == OWNER and nonce and (found.owner or {}).get("nonce") == nonce:
                         return found
+    except TopicAuthorizationFailedError as error:
+        # Whoever asks goes on to write, and would name another right.
+        raise await connection.explain(error, "read", partition.topic) from error
     finally:
         await close(consumer)
 
@@ -141,6 +146,9 @@ async def read_newest(
                 for at, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
                     for record in records:
                         _take(newest[at], record.key, record.value)
+    except TopicAuthorizationFailedError as error:
+        topics = ", ".join(sorted({at.topic for at in partitions}))
+        raise await connection.explain(error, "read", topics) from error
     finally:
         await close(consumer)
     return [newest[at] for at in partitions]

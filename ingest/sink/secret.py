@@ -6,7 +6,7 @@ import structlog
 from pydantic import SecretStr
 
 from ingest.errors import SettingsError
-from ingest.settings.brokers import unreadable
+from ingest.settings.brokers import words_in
 from ingest.telemetry.logs import mask_from_now_on
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("defender_ingest")
@@ -30,20 +30,20 @@ class Secret:
         self._said = ""
         self._now = "" if value is None else value.get_secret_value()
         if file is not None:
-            if why := unreadable(str(file)):
+            self._now, why = words_in(file)
+            if why:
                 raise SettingsError([f"{key}: {why}"])
-            self._now = file.read_text().strip()
         mask_from_now_on(self._now)
 
     def read(self) -> str:
         """Return the secret, read anew."""
         if self._file is None:
             return self._now
-        why = unreadable(str(self._file))
+        fresh, why = words_in(self._file)
         if why and why != self._said:
             _log.warning("secret_unreadable", setting=self._key, error=f"{why}; the former is used")
         self._said = why
-        if not why and (fresh := self._file.read_text().strip()) and fresh != self._now:
+        if fresh and fresh != self._now:
             self._now = fresh
             mask_from_now_on(fresh)
             _log.info("secret_read_again", setting=self._key)

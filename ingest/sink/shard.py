@@ -86,6 +86,7 @@ class Shard:
         self._connection = connection
         self.trouble = "not initialised yet"
         self._settings = settings
+        self._connection = connection
         self._names = names
         self._taking_over = TakeOver(
             number=number,

@@ -123,15 +123,25 @@ class TopicLimits:
 
 
 class Topics:
-    """Makes and checks the topics of one installation."""
+    """Makes and checks the topics of one installation.
+
+    Args:
+        rights: what whoever asks needs, for errors; the daemon's if they are not given.
+    """
 
     def __init__(
-        self, *, settings: Kafka, connection: Connection, log: structlog.stdlib.BoundLogger
+        self,
+        *,
+        settings: Kafka,
+        connection: Connection,
+        log: structlog.stdlib.BoundLogger,
+        rights: tuple[Right, ...] | None = None,
     ) -> None:
         self._settings = settings
         self._connection = connection
         self._log = log
         self.names = TopicNames.of(settings)
+        self._rights = daemon(self.names, creates=False) if rights is None else rights
 
     async def ensure(self) -> TopicLimits:
         """Make what is absent, check what is present, and return the limits.
@@ -163,13 +173,16 @@ class Topics:
         try:
             await admin.start()
             present = set(await admin.list_topics())
+            missing = [name for name in self.names.all if name not in present]
+            if missing:
+                await self.refuse_hidden(admin, missing)
         except TROUBLE as error:
             raise await self._connection.explain(
                 error, "list topics on", self._connection.servers
             ) from error
         finally:
             await admin.close()
-        return [name for name in self.names.all if name not in present]
+        return missing
 
     async def differences(self) -> list[str]:
         """Return what is not as `needed` says, each in words; an empty list is a cluster that fits.
@@ -183,7 +196,7 @@ class Topics:
             present = set(await admin.list_topics())
             missing = [name for name in self.names.all if name not in present]
             if missing:
-                await self._refuse_hidden(admin, missing)
+                await self.refuse_hidden(admin, missing)
             names = [name for name in self.names.all if name in present]
             described = {
                 topic["topic"]: topic["partitions"]
@@ -222,7 +235,7 @@ class Topics:
         plans = [plan for plan in needed(self._settings) if plan.name not in present]
         if not plans:
             return
-        await self._refuse_hidden(admin, [plan.name for plan in plans])
+        await self.refuse_hidden(admin, [plan.name for plan in plans])
         absent = [
             NewTopic(
                 name=plan.name,
@@ -287,7 +300,7 @@ class Topics:
         missing = [name for name in names if name not in present]
         partitions: dict[str, int] = {}
         if missing:
-            await self._refuse_hidden(admin, missing)
+            await self.refuse_hidden(admin, missing)
         else:
             for topic in await admin.describe_topics(names):
                 if topic["error_code"] == 0:
@@ -303,7 +316,7 @@ class Topics:
             )
         return partitions
 
-    async def _refuse_hidden(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    async def refuse_hidden(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
         """Refuse what is there and only hidden from us: a topic without any right on it is not listed.
 
         Raises:
@@ -313,8 +326,7 @@ class Topics:
         # To describe one that is there makes none; one that was just made is not listed everywhere yet.
         described = await admin.describe_topics(there) if there else []
         hidden = [topic["topic"] for topic in described if topic["error_code"] == _FORBIDDEN]
-        rights = daemon(self.names, creates=False)
-        if lacks := [right for name in hidden for right in on(rights, name)]:
+        if lacks := [right for name in hidden for right in on(self._rights, name)]:
             raise forbidden(lacks, self._connection.principal)
 
     async def _configs(

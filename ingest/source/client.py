@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -276,7 +277,7 @@ class DefenderSource:
 
     def _server_time(self, reply: Reply) -> int:
         try:
-            return from_http_date(reply.header("Date"))
+            return _date(reply.header("Date"))
         except (ValueError, TypeError, OverflowError):
             return from_unix(self._clock.unix())
 
@@ -323,6 +324,12 @@ class DefenderSource:
         except (ValueError, TypeError, OverflowError):
             return None
         return max(0.0, to_unix(until - self._server_time(reply)))
+
+
+@lru_cache(maxsize=64)
+def _date(text: str) -> int:
+    """Read a `Date`, whose seconds many answers share."""
+    return from_http_date(text)
 
 
 async def _in_turns(steps: Generator[None, None, _Split]) -> _Split:

@@ -73,8 +73,10 @@ class _Reply:
         return self._headers.get(name, "")
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        async for piece in self._content.iter_any():
-            yield piece
+        # As they were decompressed: other ways of reading join what is joined anyway.
+        async for piece, _ in self._content.iter_chunks():
+            if piece:
+                yield piece
 
 
 class AiohttpTransport:

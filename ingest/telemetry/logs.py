@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any, TextIO
 from urllib.parse import quote, quote_plus
@@ -74,7 +75,7 @@ class Redaction:
     def _clean(self, key: str, value: Any) -> Any:
         if value is None or isinstance(value, bool):
             return value
-        if _SECRET_KEYS.search(key):
+        if _is_secret(key):
             return _MASK
         if isinstance(value, int | float):
             return value
@@ -96,6 +97,11 @@ class Redaction:
         text = _SECRET_TEXTS.sub(_MASK, text)
         # The end may be the beginning of a secret, which is not known by its beginning.
         return text[: len(text) - self._longest] + "…" if is_cut else text
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    return _SECRET_KEYS.search(key) is not None
 
 
 _redactions: list[Redaction] = []

@@ -25,7 +25,7 @@ from tests.kafka.secured import ByScram
 
 ENCODINGS = ("raw", "cloudevents-structured")
 _PATIENCE_SECONDS = 180
-_POLL_SECONDS = 30
+_POLL_SECONDS = 60
 """The daemon is held still for so long, so that every tenant is overdue when it goes on; and nobody is read a
 second time while the last ones still have their backlog."""
 _BURST_SECONDS = 60

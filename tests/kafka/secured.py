@@ -182,7 +182,7 @@ class Secured:
     def prepare(self, admin: "Admin") -> None:
         """Make the user, and let it do what it may."""
         self.admin = admin
-        if self.rights is not None:
+        if self.rights:
             admin.grant(self.principal, self.rights)
 
 
@@ -274,7 +274,7 @@ class Admin:
     """The super user's hand: users and what they may do."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._client = AdminClient({"bootstrap.servers": bootstrap})
+        self._client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
     def set_password(self, user: str, password: str, mechanism: str = SCRAM) -> None:
         """Make a user of SCRAM, or give it another password."""
