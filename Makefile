@@ -9,6 +9,7 @@ RUNS ?= 20
 FAULTS ?= 20
 SEED ?= 0
 SECURE ?=
+ENCODING ?= raw
 TESTS ?= tests
 
 .PHONY: demo test check bench crash chaos format lock docs clean help
@@ -43,8 +44,8 @@ check: $(DEV_STAMP) ## Format, lint, types, import contract, spelling, dependenc
 	$(BIN)/deptry ingest
 	$(BIN)/defender-ingest docs --check
 
-bench: $(DEV_STAMP) ## The daemon beside a bare loop on Apache Kafka, in one run; SECURE=1 over TLS.
-	@$(BIN)/python -m tests.bench $(if $(SECURE),--secure)
+bench: $(DEV_STAMP) ## The daemon beside a bare loop on Apache Kafka, in one run; SECURE=1 over TLS, ENCODING="A B".
+	@$(BIN)/python -m tests.bench $(if $(SECURE),--secure) --encoding $(ENCODING)
 
 crash: $(DEV_STAMP) ## kill -9 at random on Apache Kafka, RUNS times, then the audit.
 	@$(BIN)/python -m tests.crash --runs $(RUNS) --seed $(SEED)

@@ -15,6 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from ingest.encode.cloudevents import CloudEvents
+from ingest.encode.structured import StructuredCloudEvents
 from ingest.identity.tokens import Tokens
 from ingest.model.enrolment import Signature, at_start
 from ingest.model.instant import TICKS
@@ -23,7 +24,7 @@ from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach
 from ingest.pipeline.fleet import Fleet
 from ingest.pipeline.poller import Poller
-from ingest.pipeline.ports import Clock, Source
+from ingest.pipeline.ports import Clock, Source, Topic
 from ingest.pipeline.schedule import Schedule
 from ingest.pipeline.worker import Worker
 from ingest.portal.web import Portal
@@ -172,7 +173,7 @@ async def _enrol(
     settings: Settings, log: KafkaCommitLog, clock: Clock, events: structlog.stdlib.BoundLogger
 ) -> None:
     """Register the tenants of the configuration that nobody has registered yet."""
-    wanted = (Tenant(id=one.id, name=one.name, region=one.region) for one in settings.tenants)
+    wanted = (one.tenant for one in settings.tenants)
     signature = Signature(by=whoami(), at=clock.unix(), why="in the daemon's configuration")
     if writes := at_start(wanted, log.roster.everybody(), signature, log.roster.unreadable()):
         async with Registrar(settings=settings.kafka, log=events) as registrar:
@@ -196,8 +197,16 @@ def _fleet(
     )
     reach = reach_of(poll)
 
+    route = settings.kafka.routing
+    structured = settings.kafka.encoding == "cloudevents-structured"
+    encodes = StructuredCloudEvents if structured else CloudEvents
+
     def encoder(tenant: Tenant) -> CloudEvents:
-        return CloudEvents(tenant=tenant, feed=FeedKey(tenant.id))
+        feed = FeedKey(tenant.id)
+        topic = route.topic(tenant, feed.feed)
+        return encodes(
+            tenant=tenant, feed=feed, topic=Topic.ALERTS if topic == route.default else topic
+        )
 
     def worker(registration: Registration, starting: int) -> Worker:
         tenant = registration.tenant

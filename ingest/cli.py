@@ -7,12 +7,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from ingest import __version__
 from ingest.commands.parser import add_parser as add_commands
 from ingest.errors import IngestError, SettingsError
+from ingest.model.contract import MAJOR, SHAPES
+from ingest.model.contract import schema as schema_of_record
 from ingest.settings.loader import load
 from ingest.settings.models import Settings
 from ingest.settings.reference import configuration_page, schema
@@ -22,10 +25,14 @@ from ingest.telemetry.reference import metrics_page
 _SIMULATOR = {"simulate": "command", "demo": "demo", "audit": "audit_command"}
 """Commands that live with the simulator; the daemon never loads it."""
 
-_PAGES = {
+_PAGES: dict[Path, Callable[[], str]] = {
     Path("config/schema.json"): schema,
     Path("docs/configuration.md"): configuration_page,
     Path("docs/metrics.md"): metrics_page,
+    **{
+        Path(f"docs/schemas/{name}.v{MAJOR}.json"): partial(schema_of_record, name)
+        for name in SHAPES
+    },
 }
 _GENERATED = "is not what the code says; run `make docs`"
 
@@ -153,6 +160,7 @@ def _docs(arguments: argparse.Namespace) -> int:
     code = os.EX_OK
     for path, page in _PAGES.items():
         if arguments.write:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(page())
         elif not path.exists() or path.read_text() != page():
             _complain(f"{path}: {_GENERATED}")

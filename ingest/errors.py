@@ -11,6 +11,7 @@
     │   ├─ AnswerTooLarge               RETRY       over the size cap: ask for less
     │   └─ TenantRejected               PARK        not consented, revoked, unlicensed, wrong cloud
     ├─ CredentialRejected               PARK        our own credential; all tenants when confirmed
+    ├─ TenantUnroutable                 PARK        its labels or region lead to no topic
     └─ SinkError                                    Kafka
         ├─ SinkUnavailable              RETRY       nothing or everything was committed
         ├─ Rewound                      RETRY       the shard went back to its checkpoint
@@ -137,6 +138,12 @@ class CredentialRejected(SourceError):
 
     recovery = Recovery.PARK
     blame: ClassVar[Blame] = Blame.US
+
+
+class TenantUnroutable(IngestError):
+    """A tenant's labels or region lead to none of the configured topics; it is not read until they do."""
+
+    recovery = Recovery.PARK
 
 
 class SinkError(IngestError):

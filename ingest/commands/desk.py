@@ -84,7 +84,7 @@ async def open_desk(
         settings=settings,
         connection=connection,
         log=log,
-        rights=commands(TopicNames(settings.prefix))["tenants list"],
+        rights=commands(TopicNames.of(settings))["tenants list"],
     )
     roster: Roster | None = Roster(
         connection=connection,

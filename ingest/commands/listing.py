@@ -132,6 +132,7 @@ def _document(one: Seen) -> dict[str, Any]:
         "tenant": registration.tenant.id,
         "name": registration.tenant.name,
         "region": registration.tenant.region,
+        "labels": dict(registration.tenant.labels),
         "standing": str(registration.standing),
         "origin": str(registration.origin),
         "by": registration.by,

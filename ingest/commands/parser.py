@@ -1,4 +1,4 @@
-"""The words of `tenants`, `topics` and `reshard`; what they do is loaded only when it is asked for."""
+"""The words of the commands beside `run`; what they do is loaded only when it is asked for."""
 
 import argparse
 import importlib
@@ -37,22 +37,7 @@ def add_parser(
     )
     resharding.set_defaults(run=_run, room="reshard")
 
-    topics = commands.add_parser(  # type: ignore[attr-defined]
-        "topics",
-        help="the topics that are needed, how to make them, and whether a cluster has them",
-        description="Shows the topics that the configuration needs; asks a cluster only with --check.",
-    )
-    takes_config(topics)
-    forms = topics.add_mutually_exclusive_group()
-    forms.add_argument("--json", action="store_true", help="one JSON object a line")
-    forms.add_argument("--kafka-topics", action="store_true", help="as commands that make them")
-    forms.add_argument(
-        "--kafka-acls", metavar="PRINCIPAL", help="commands that grant the daemon its rights"
-    )
-    forms.add_argument(
-        "--check", action="store_true", help="compare a cluster; fails if anything differs"
-    )
-    topics.set_defaults(run=_run, room="topics")
+    _add_topics(commands, takes_config)
 
     tenants = commands.add_parser(  # type: ignore[attr-defined]
         "tenants",
@@ -75,12 +60,14 @@ def add_parser(
     adding.add_argument("tenant", metavar="GUID_OR_DOMAIN", help="its directory id, or a domain")
     adding.add_argument("--name", required=True, help="its name for people, unlike all others")
     adding.add_argument("--region", help="a key of `regions` in the configuration")
+    _labels(adding, "a label, a header of its alerts; can be given several times")
     _signs(adding)
 
-    changing = act("change", "Give a tenant another name or region.")
+    changing = act("change", "Give a tenant another name, region or label.")
     _means(changing)
     changing.add_argument("--name", help="its new name")
     changing.add_argument("--region", help="its new region, a key of `regions`")
+    _labels(changing, "gives it a label, or takes it with NAME=; can be given several times")
     _signs(changing)
 
     for name, words in (
@@ -115,9 +102,66 @@ def add_parser(
     )
     _signs(applying)
 
+    _add_quarantine(commands, takes_config)
+
 
 def _means(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tenant", metavar="TENANT", help="its GUID or its name")
+
+
+def _add_topics(
+    commands: Subparsers,  # type: ignore[valid-type]
+    takes_config: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    topics = commands.add_parser(  # type: ignore[attr-defined]
+        "topics",
+        help="the topics that are needed, how to make them, and whether a cluster has them",
+        description="Shows the topics that the configuration needs; asks a cluster only with --check.",
+    )
+    takes_config(topics)
+    forms = topics.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="one JSON object a line")
+    forms.add_argument("--kafka-topics", action="store_true", help="as commands that make them")
+    forms.add_argument(
+        "--kafka-acls", metavar="PRINCIPAL", help="commands that grant the daemon its rights"
+    )
+    forms.add_argument(
+        "--check", action="store_true", help="compare a cluster; fails if anything differs"
+    )
+    topics.set_defaults(run=_run, room="topics")
+
+
+def _add_quarantine(
+    commands: Subparsers,  # type: ignore[valid-type]
+    takes_config: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    quarantine = commands.add_parser(  # type: ignore[attr-defined]
+        "quarantine",
+        help="list what was set aside, show its bytes, and ask the API for it anew",
+        description="Acts on the quarantine topic. Stored bytes are shown, and never published.",
+    )
+    acts = quarantine.add_subparsers(required=True, metavar="ACT", dest="act")
+    for name, words in (
+        ("list", "Show what was set aside, why, and whose it is; the oldest first."),
+        ("show", "Print the bytes of one, whole: parts are put together."),
+        ("retry", "Ask the API for one anew, by whoever reads its tenant; once."),
+    ):
+        parser = acts.add_parser(name, help=words, description=words)
+        takes_config(parser)
+        if name != "list":
+            parser.add_argument("id", metavar="ID", help="as `quarantine list` shows it")
+        parser.add_argument("--tenant", metavar="TENANT", help="only this one's: GUID or name")
+        if name == "list":
+            parser.add_argument("--reason", help="only those set aside for it, such as too_large")
+        if name == "retry":
+            _signs(parser)
+        else:
+            parser.add_argument("--json", action="store_true", help="as JSON, one object a line")
+        parser.set_defaults(run=_run, room="quarantine")
+
+
+def _labels(parser: argparse.ArgumentParser, words: str) -> None:
+    parser.add_argument("--label", action="append", default=[], metavar="NAME=VALUE", help=words)
 
 
 def _signs(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -31,7 +31,7 @@ from ingest.model.enrolment import (
 )
 from ingest.model.instant import format_instant, from_unix
 from ingest.model.roster import Order, OrderKind, Origin, Registration, Standing
-from ingest.model.tenant import Tenant, is_guid
+from ingest.model.tenant import Feed, Tenant, is_guid, labels_of
 from ingest.runtime.clock import SystemClock
 from ingest.runtime.whoami import whoami
 from ingest.settings.models import Settings
@@ -107,7 +107,9 @@ class _Acts:
     async def _add(self) -> int:
         words = self._words
         name, region = self._name(words.name), self._region(words.region)
-        tenant = Tenant(await self._guid(words.tenant), name, region)
+        labels = self._labels(())
+        tenant = Tenant(await self._guid(words.tenant), name, region, labels)
+        self._refuse_the_unroutable(tenant)
         async with self._open(make_topics=True) as desk:
             self._tell_of_topics(desk)
             record = to_add(tenant, desk.roster, self._signature(), desk.unreadable)
@@ -135,8 +137,8 @@ class _Acts:
 
     async def _change(self) -> int:
         words = self._words
-        if words.name is None and words.region is None:
-            raise CommandRefused("nothing to change: give --name, --region, or both", usage=True)
+        if words.name is None and words.region is None and not words.label:
+            raise CommandRefused("nothing to change: give --name, --region or --label", usage=True)
         async with self._open(make_topics=False) as desk:
             known = find(words.tenant, desk.roster, desk.unreadable)
             tenant = known.tenant
@@ -144,12 +146,15 @@ class _Acts:
                 tenant = replace(tenant, name=self._name(words.name))
             if words.region is not None:
                 tenant = replace(tenant, region=self._region(words.region))
+            tenant = replace(tenant, labels=self._labels(tenant.labels))
+            self._refuse_the_unroutable(tenant)
             record = to_change(known, tenant, desk.roster, self._signature())
             if record is None:
                 self._say(f"{_called(tenant)} is so already: nothing to do")
                 return 0
             await desk.write([record])
         self._say(f"{_called(tenant)}: {_difference(known.tenant, tenant)}")
+        self._tell_of_another_topic(known.tenant, tenant)
         if known.origin in (Origin.FILE, Origin.CONFIG):
             self._say(f"it came by {known.origin}, which does not change it any more")
         return 0
@@ -186,8 +191,9 @@ class _Acts:
 
     async def _apply(self) -> int:
         words = self._words
-        entries = load_tenants(words.file, self._settings.regions)
-        wanted = [Tenant(one.id, one.name, one.region) for one in entries]
+        settings = self._settings
+        entries = load_tenants(words.file, settings.regions, settings.kafka.routing)
+        wanted = [one.tenant for one in entries]
         signature = self._signature(f"applied from {words.file.name}")
         async with self._open(make_topics=not words.dry_run) as desk:
             self._tell_of_topics(desk)
@@ -270,6 +276,38 @@ class _Acts:
             usage=True,
         )
 
+    def _labels(self, before: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        """Return the labels that a tenant has after the words of the command."""
+        labels = dict(before)
+        for text in self._words.label:
+            name, given, value = text.partition("=")
+            if not given:
+                raise CommandRefused(f"--label {text}: must be NAME=VALUE", usage=True)
+            if value:
+                labels[name] = value
+            elif labels.pop(name, None) is None:
+                raise CommandRefused(f"--label {text}: it has no label {name}", usage=True)
+        try:
+            return labels_of(labels)
+        except ValueError as error:
+            raise CommandRefused(f"--label: {error}", usage=True) from None
+
+    def _tell_of_another_topic(self, before: Tenant, after: Tenant) -> None:
+        route = self._settings.kafka.routing
+        if route.refusal(before) is not None:
+            return
+        for feed in Feed:
+            former, topic = route.topic(before, feed), route.topic(after, feed)
+            if topic != former:
+                self._say(
+                    f"its alerts go to {topic} from now on; what is in {former} stays there, and the order "
+                    "of an alert's versions holds within each of the two"
+                )
+
+    def _refuse_the_unroutable(self, tenant: Tenant) -> None:
+        if (why := self._settings.kafka.routing.refusal(tenant)) is not None:
+            raise CommandRefused(why)
+
     async def _guid(self, text: str) -> str:
         """Return the GUID that was given, or that a domain belongs to."""
         if is_guid(given := text.strip().lower()):
@@ -337,4 +375,9 @@ def _difference(before: Tenant, after: Tenant) -> str:
         parts.append(f"name {before.name} is now {after.name}")
     if before.region != after.region:
         parts.append(f"region {before.region} is now {after.region}")
+    labels = dict(before.labels), dict(after.labels)
+    for label in sorted(labels[0].keys() | labels[1].keys()):
+        was, now = (some.get(label, "none") for some in labels)
+        if was != now:
+            parts.append(f"label {label}, {was} before, is now {now}")
     return ", ".join(parts)

@@ -40,7 +40,7 @@ def perform(
     elif arguments.kafka_topics:
         lines = (_command(plan, kafka) for plan in plans)
     elif arguments.kafka_acls:
-        rights = daemon(TopicNames(kafka.prefix), creates=kafka.create_topics)
+        rights = daemon(TopicNames.of(kafka), creates=kafka.create_topics)
         start = _tool("kafka-acls", kafka)
         grants = (right.command(arguments.kafka_acls) for right in rights)
         lines = (grant.replace("kafka-acls", start, 1) for grant in grants)
@@ -58,7 +58,7 @@ def _check(kafka: Kafka, say: Callable[[str], None]) -> int:
         settings=kafka,
         connection=connection,
         log=structlog.get_logger("defender_ingest"),
-        rights=commands(TopicNames(kafka.prefix))["topics --check"],
+        rights=commands(TopicNames.of(kafka))["topics --check"],
     )
     found = asyncio.run(_differences(topics))
     for line in found:

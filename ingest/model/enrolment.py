@@ -154,6 +154,11 @@ def to_add(
             f"tenant {tenant.id} is registered as {known.tenant.name}; it cannot be {tenant.name} too: "
             f"use that name, or rename it with `defender-ingest tenants change {tenant.id} --name ...`"
         )
+    if known.tenant.region == tenant.region:
+        raise CommandRefused(
+            f"tenant {_called(tenant)} is registered with other labels: change them with "
+            f"`defender-ingest tenants change {tenant.id} --label ...`"
+        )
     raise CommandRefused(
         f"tenant {_called(tenant)} is registered in region {known.tenant.region}, not "
         f"{tenant.region}: change it with `defender-ingest tenants change {tenant.id} "

@@ -12,7 +12,7 @@ from typing import Any
 
 from ingest.errors import RegistrationUnreadable
 from ingest.model.instant import format_instant, from_unix, parse_instant, to_unix
-from ingest.model.tenant import Tenant
+from ingest.model.tenant import Tenant, labels_of
 
 VERSION = 1
 """The version of the records; a newer one is left as it is, and its tenant is not read."""
@@ -94,6 +94,8 @@ def encode_registration(registration: Registration) -> bytes:
         "at": format_instant(from_unix(registration.at)),
         "why": registration.why,
     }
+    if registration.tenant.labels:
+        document["labels"] = dict(registration.tenant.labels)
     if registration.order is not None:
         order = registration.order
         document["order"] = {"id": order.id, "kind": str(order.kind)}
@@ -112,7 +114,12 @@ def decode_registration(key: bytes, value: bytes) -> Registration:
     """
     try:
         document = _load(value)
-        tenant = Tenant(key.decode(), _text(document, "name"), _text(document, "region"))
+        tenant = Tenant(
+            id=key.decode(),
+            name=_text(document, "name"),
+            region=_text(document, "region"),
+            labels=_labels(document),
+        )
         return Registration(
             tenant=tenant,
             standing=Standing(document["standing"]),
@@ -147,6 +154,11 @@ def _order(document: Mapping[str, Any] | None) -> Order | None:
         since=None if since is None else parse_instant(since),
         alert=None if document.get("alert") is None else _text(document, "alert"),
     )
+
+
+def _labels(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    labels = document.get("labels", {})
+    return labels_of({name: _text(labels, name) for name in labels})
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:

@@ -30,9 +30,6 @@ from ingest.telemetry.metrics import PipelineMetrics
 _BATCH_RECORDS = 2_000
 """Records decided and committed at once: bounds what one tenant holds of the loop (law 4)."""
 
-_HEADER_ROOM = 2_048
-"""Bytes that key, headers and framing of one alert may need beside its raw bytes."""
-
 _RAW = attrgetter("raw")
 
 _SPLIT_AFTER_FAILURES = 3
@@ -233,7 +230,7 @@ class Poller:
             yield ordered[start:]
 
     def _set_aside_the_too_large(self, records: Sequence[Alert | Malformed]) -> None:
-        room = self._log.max_record_bytes(Topic.ALERTS) - _HEADER_ROOM
+        room = self._log.max_record_bytes(Topic.ALERTS) - self._encoder.overhead
         if max(map(len, map(_RAW, records))) <= room:
             return
         for record in records:

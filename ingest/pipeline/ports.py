@@ -98,9 +98,9 @@ class Topic(StrEnum):
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One Kafka record to publish."""
+    """One Kafka record to publish; `topic` is one of `Topic`, or the name of one that alerts go to."""
 
-    topic: Topic
+    topic: str
     key: bytes
     value: bytes
     headers: list[tuple[str, bytes]]
@@ -138,7 +138,13 @@ class Restored:
 
 
 class Encoder(Protocol):
-    """Turns what was decided into records of one feed."""
+    """Turns what was decided into records of one feed.
+
+    `overhead` is how many bytes a record of an alert whose id is of the usual length needs beside the raw
+    alert.
+    """
+
+    overhead: int
 
     def alert(self, verdict: Verdict, replay: str | None = None) -> Record:
         """Encode one published version; `replay` is the order for which it may be published again."""
@@ -184,7 +190,10 @@ class CommitLog(Protocol):
         ...
 
     def max_record_bytes(self, topic: Topic) -> int:
-        """Return the largest record (key, value and headers) that the topic is known to take."""
+        """Return the largest record (key, value and headers) that the topic is known to take.
+
+        Where alerts are routed to several, each of them takes one as large.
+        """
         ...
 
 
@@ -200,5 +209,5 @@ class Placement(Protocol):
         ...
 
     def unreadable(self) -> Mapping[str, str]:
-        """Return the tenants of our shards whose registration cannot be read, each with why."""
+        """Return the tenants of our shards whose registration cannot be read or followed, each with why."""
         ...

@@ -45,6 +45,11 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         for found in error.errors(include_url=False, include_input=False):
             keys = tuple(found["loc"])
             problems.append(problem_line(path, origins, content, keys, in_words(found, keys)))
+    if settings is not None:
+        for number, entry in enumerate(settings.tenants):
+            if (why := settings.kafka.routing.refusal(entry.tenant)) is not None:
+                keys = ("tenants", number)
+                problems.append(problem_line(path, origins, content, keys, why))
     for keys, words in _cross_checks(content):
         problems.append(problem_line(path, origins, content, keys, words))
     if problems or settings is None:

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from ingest.model.tenant import is_guid
+from ingest.model.route import Route
+from ingest.model.tenant import Tenant, is_guid, labels_of
 from ingest.settings.brokers import Sasl, Tls
 from ingest.settings.section import File, Section
 
@@ -176,6 +177,18 @@ class Kafka(Section):
     prefix: str = Field(default="defender", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """Names every topic, group and transactional id, so that installations can share a cluster."""
 
+    encoding: Literal["raw", "cloudevents-structured"] = "raw"
+    """What an alert's value is: `raw` is the API's own bytes, with all else in headers.
+    `cloudevents-structured` puts a JSON envelope around them, for consumers that lose headers."""
+
+    route: str = "{prefix}.alerts"
+    """The topic that a tenant's alerts go to. It may go by what never changes in an alert's life: `{prefix}`,
+    `{feed}`, `{region}` and `{label.NAME}`, a label of the tenant. By any but `{prefix}`, `route_topics` is
+    needed."""
+
+    route_topics: list[str] = []  # noqa: RUF012 - the library copies it
+    """Every topic that `route` may lead to. A tenant whose alerts would go elsewhere is not read."""
+
     create_topics: bool = True
     """Make topics that are absent; existing ones are checked and never changed."""
 
@@ -204,6 +217,24 @@ class Kafka(Section):
 
     batch_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024)
     """The most that tenants sharing a transaction put into it together."""
+
+    @property
+    def routing(self) -> Route:
+        """Which topic a tenant's alerts go to."""
+        return Route(self.route, self.route_topics, prefix=self.prefix)
+
+    @field_validator("route")
+    @classmethod
+    def _route_is_sound(cls, value: str) -> str:
+        Route.check(value)
+        return value
+
+    @field_validator("route_topics")
+    @classmethod
+    def _route_leads_there(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if {"route", "prefix"} <= info.data.keys():
+            Route(info.data["route"], value, prefix=info.data["prefix"])
+        return value
 
 
 class Listen(Section):
@@ -251,6 +282,19 @@ class TenantEntry(Section):
 
     region: str = "commercial"
     """A key of `regions`."""
+
+    labels: dict[str, str] = {}  # noqa: RUF012 - the library copies it
+    """Your own words about it, such as `tier: gold`: headers of its alerts; `kafka.route` may go by them."""
+
+    @property
+    def tenant(self) -> Tenant:
+        """The tenant that it means."""
+        return Tenant(self.id, self.name, self.region, labels_of(self.labels))
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_sound(cls, value: dict[str, str]) -> dict[str, str]:
+        return dict(labels_of(value))
 
     @field_validator("id")
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from ingest.errors import SettingsError, TenantsFileRefused
+from ingest.model.route import Route
 from ingest.settings.loader import Path_, check_tenants, in_words, problem_line, read_yaml
 from ingest.settings.models import TenantEntry
 from ingest.settings.section import Section
@@ -18,12 +19,13 @@ class _File(Section):
     tenants: list[TenantEntry] = Field(default_factory=list)
 
 
-def load_tenants(path: Path, regions: Iterable[str]) -> list[TenantEntry]:
+def load_tenants(path: Path, regions: Iterable[str], route: Route) -> list[TenantEntry]:
     """Read the tenants of a file; none where it is empty.
 
     Args:
         path: a YAML file: a list of tenants, or a mapping with `tenants:` and nothing else.
         regions: the names that a tenant's region may have.
+        route: where alerts go; nobody's may have nowhere to go.
 
     Raises:
         TenantsFileRefused: with one line for each mistake: file, key, tenant, what is wrong, remedy.
@@ -43,6 +45,9 @@ def load_tenants(path: Path, regions: Iterable[str]) -> list[TenantEntry]:
     known = {"tenants": content.get("tenants"), "regions": dict.fromkeys(regions)}
     for keys, words in (*check_tenants(known), *_names(known)):
         problems.append(problem_line(path, {}, content, keys, words))
+    for number, entry in enumerate(found):
+        if (why := route.refusal(entry.tenant)) is not None:
+            problems.append(problem_line(path, {}, content, ("tenants", number), why))
     if problems:
         raise TenantsFileRefused(sorted(set(problems)))
     return found

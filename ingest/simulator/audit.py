@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from ingest.simulator.envelope import STRUCTURED, opened
 from ingest.simulator.verdict import FAULTS, Findings, Verdict
 
 _NEVER = float("inf")
@@ -160,7 +161,10 @@ class Audit:
         """Take one record of the alerts or quarantine topic, each partition's in its order."""
         headers = {name: value.decode(errors="replace") for name, value in record.headers}
         tenant = record.key.partition(b"/")[0].decode(errors="replace")
-        digest: bytes | None = hashlib.sha256(record.value).digest()
+        raw = record.value
+        if headers.get("content-type", "").startswith(STRUCTURED):
+            raw = self._unwrapped(record, headers)
+        digest: bytes | None = hashlib.sha256(raw).digest()
         if record.where is Where.QUARANTINE:
             digest = self._assembled(tenant, record, headers)
         if digest is None:
@@ -178,6 +182,20 @@ class Audit:
             self._unknown.append(sighting)
         else:
             self._count(index, sighting)
+
+    def _unwrapped(self, record: Observed, headers: Mapping[str, str]) -> bytes:
+        """Return the data of an envelope, whose attributes must be those of the headers."""
+        words = f"{record.where.name.lower()} {record.partition}/{record.offset}"
+        try:
+            attributes, data = opened(record.value)
+        except ValueError as error:
+            self._noticed.add("altered", f"{words}: no envelope: {error}")
+            return record.value
+        told = {name[3:]: value for name, value in headers.items() if name.startswith("ce_")}
+        said = {name: value for name, value in attributes.items() if name != "datacontenttype"}
+        if told != said:
+            self._noticed.add("altered", f"{words}: the envelope is not that of its headers")
+        return data
 
     def _assembled(self, tenant: str, record: Observed, headers: Mapping[str, str]) -> bytes | None:
         place = f"quarantine {record.partition}/{record.offset}"

@@ -6,7 +6,8 @@ consumer of these topics would see, from their beginning.
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +18,6 @@ from aiokafka.errors import KafkaError
 
 from ingest.simulator.audit import Observed, Where
 
-_TOPICS = {"alerts": Where.ALERTS, "quarantine": Where.QUARANTINE}
 _LOOK_SECONDS = 0.2
 _RECORDS = 2000
 
@@ -58,14 +58,21 @@ class Reader:
     Args:
         bootstrap: HOST:PORT of a broker, several with commas between.
         prefix: the installation's `kafka.prefix`.
+        alerts: the topics that its alerts go to, where it is not the usual one.
         security: see `security_of`.
     """
 
     def __init__(
-        self, *, bootstrap: str, prefix: str, security: Mapping[str, Any] | None = None
+        self,
+        *,
+        bootstrap: str,
+        prefix: str,
+        alerts: Sequence[str] = (),
+        security: Mapping[str, Any] | None = None,
     ) -> None:
         self._common = {"bootstrap_servers": bootstrap.split(","), **(security or {})}
-        self._topics = {f"{prefix}.{name}": where for name, where in _TOPICS.items()}
+        self._topics = {f"{prefix}.quarantine": Where.QUARANTINE}
+        self._topics |= dict.fromkeys(alerts or (f"{prefix}.alerts",), Where.ALERTS)
         self._partitions: list[TopicPartition] = []
         self._committed = self._consumer(isolation="read_committed")
         # How far there is anything to read is not for the isolated eye to say: an open transaction
@@ -107,8 +114,8 @@ class Reader:
         await self._committed.stop()
         await self._ruler.stop()
 
-    async def find_topics(self) -> int:
-        """Wait until both topics exist; return how many partitions the alerts topic has."""
+    async def find_topics(self) -> int | None:
+        """Wait until all topics exist; return the partitions of those of alerts, where all have as many."""
         admin = AIOKafkaAdminClient(**self._common)
         await admin.start()
         try:
@@ -120,7 +127,9 @@ class Reader:
         self._partitions = found
         self._committed.assign(self._partitions)
         await self._committed.seek_to_beginning(*self._partitions)
-        return sum(self._topics[place.topic] is Where.ALERTS for place in self._partitions)
+        counts = Counter(place.topic for place in self._partitions)
+        several = {counts[name] for name, where in self._topics.items() if where is Where.ALERTS}
+        return several.pop() if len(several) == 1 else None
 
     async def _described(self, admin: AIOKafkaAdminClient) -> list[TopicPartition]:
         described = await admin.describe_topics(list(self._topics))

@@ -24,6 +24,7 @@ class Subject:
     """What the audit needs to know of the daemon: read from its configuration, by name.
 
     Args:
+        alerts: the topics that its alerts go to.
         kafka: how a reader of the topics connects, as the section `kafka` of a configuration says it.
     """
 
@@ -33,6 +34,7 @@ class Subject:
     ca_file: Path
     status_url: str | None
     kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    alerts: Sequence[str] = ()
 
     @classmethod
     def of(cls, config: Path, reader: Path | None = None) -> "Subject":
@@ -51,14 +53,17 @@ class Subject:
                 content["kafka"] if reader is None else yaml.safe_load(reader.read_text())["kafka"]
             )
             listen = content.get("listen", {})
+            prefix = content["kafka"].get("prefix", "defender")
+            route = content["kafka"].get("route", "{prefix}.alerts").replace("{prefix}", prefix)
             port = listen.get("port", 9464)
             return cls(
                 bootstrap=",".join(kafka["bootstrap_servers"]),
-                prefix=content["kafka"].get("prefix", "defender"),
+                prefix=prefix,
                 poll_interval=float(content.get("poll", {}).get("interval_seconds", 60)),
                 ca_file=Path(content["ca_file"]),
                 status_url=f"http://{listen.get('host', '127.0.0.1')}:{port}" if port else None,
                 kafka=kafka,
+                alerts=content["kafka"].get("route_topics") or [route],
             )
         except (AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
             raise ValueError(
@@ -102,6 +107,7 @@ class Trial:
         return Reader(
             bootstrap=subject.bootstrap,
             prefix=subject.prefix,
+            alerts=subject.alerts,
             security=security_of(subject.kafka),
         )
 

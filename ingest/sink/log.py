@@ -83,6 +83,7 @@ class KafkaCommitLog:
             log=log,
             tell=self._tell,
         )
+        self._route = settings.routing
         self._limits: TopicLimits | None = None
         self._limits_at = 0.0
         self._asking = asyncio.Lock()
@@ -166,16 +167,24 @@ class KafkaCommitLog:
 
     def registered(self) -> Mapping[str, Registration]:
         """See `Placement.registered`."""
-        return self.roster.of(self.membership.owned)
+        registered = self.roster.of(self.membership.owned)
+        if self._route.is_fixed:
+            return registered
+        return {tenant: one for tenant, one in registered.items() if self._refusal(one) is None}
 
     def unreadable(self) -> Mapping[str, str]:
         """See `Placement.unreadable`."""
         owned = self.membership.owned
-        return {
+        unreadable = {
             tenant: why
             for tenant, why in self.roster.unreadable().items()
             if is_guid(tenant) and shard_of(tenant, self._settings.shards) in owned
         }
+        if not self._route.is_fixed:
+            for tenant, one in self.roster.of(owned).items():
+                if (why := self._refusal(one)) is not None:
+                    unreadable[tenant] = why
+        return unreadable
 
     def not_ready(self) -> list[str]:
         """Return, in words, what keeps this replica from doing its part; to own no shard is well."""
@@ -270,6 +279,10 @@ class KafkaCommitLog:
                 await self._clock.sleep(_RETRY_SECONDS)
             else:
                 return
+
+    def _refusal(self, one: Registration) -> str | None:
+        """Return why a tenant's alerts have nowhere to go: it keeps its checkpoint, and waits."""
+        return self._route.refusal(one.tenant) if one.is_read else None
 
     def _is_removed(self, tenant: str) -> bool:
         registration = self.roster.get(tenant)

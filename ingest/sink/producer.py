@@ -158,7 +158,7 @@ class ShardProducer:
     ) -> Mapping[tuple[str, int], _Parcel]:
         lanes: dict[tuple[str, int], list[_Piece]] = {}
         alerts, quarantine, crc = self._names.alerts, self._names.quarantine, zlib.crc32
-        alert_partitions = self._limits.alert_partitions
+        alert_partitions = self._limits.alert_partitions.get(alerts, 1)
         own = lanes.setdefault((self._names.checkpoints, self._shard), [])
         for number, batch in enumerate(batches):
             origin = number * _PLACES
@@ -166,6 +166,8 @@ class ShardProducer:
                 key = record.key
                 if record.topic is Topic.ALERTS:
                     place = (alerts, crc(key) % alert_partitions)
+                elif record.topic is not Topic.QUARANTINE:
+                    place = (record.topic, crc(key) % self._limits.alert_partitions[record.topic])
                 else:
                     place = (quarantine, crc(key) % self._limits.quarantine_partitions)
                 lane = lanes.get(place)

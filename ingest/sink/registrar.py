@@ -27,7 +27,7 @@ class Registrar:
     def __init__(self, *, settings: Kafka, log: structlog.stdlib.BoundLogger) -> None:
         self._settings = settings
         self._connection = Connection(settings=settings, client_id="defender-ingest-registrar")
-        self._names = TopicNames(settings.prefix)
+        self._names = TopicNames.of(settings)
         self._log = log
         self._producer: AIOKafkaProducer | None = None
 

@@ -93,7 +93,7 @@ class Reshard:
         self._clock = clock
         self._log = log
         self._settle_seconds = settle_seconds
-        self._names = TopicNames(settings.prefix)
+        self._names = TopicNames.of(settings)
         self._connection = Connection(settings=settings, client_id="defender-ingest-reshard")
         self._topics = Topics(
             settings=self._settings,

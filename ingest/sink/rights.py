@@ -58,7 +58,7 @@ def daemon(names: "TopicNames", *, creates: bool) -> tuple[Right, ...]:
     """
     topic = Kind.TOPIC
     data = (
-        Right(topic, names.alerts, "Write", "alerts are published"),
+        *(Right(topic, one, "Write", "alerts are published") for one in names.alert_topics),
         Right(topic, names.quarantine, "Write", "what cannot be published is set aside"),
         Right(topic, names.checkpoints, "Read", "a shard is taken over from its checkpoint"),
         Right(topic, names.checkpoints, "Write", "checkpoints are committed with their alerts"),
@@ -76,8 +76,15 @@ def daemon(names: "TopicNames", *, creates: bool) -> tuple[Right, ...]:
             prefixed=True,
         ),
     )
-    create = Right(topic, f"{names.prefix}.", "Create", "absent topics are made", prefixed=True)
-    return (*data, *_checks(names), *((create,) if creates else ()))
+    return (*data, *_checks(names), *(_makes(names) if creates else ()))
+
+
+def _makes(names: "TopicNames") -> Iterator[Right]:
+    start, why = f"{names.prefix}.", "absent topics are made"
+    yield Right(Kind.TOPIC, start, "Create", why, prefixed=True)
+    for name in names.alert_topics:
+        if not name.startswith(start):
+            yield Right(Kind.TOPIC, name, "Create", why)
 
 
 def commands(names: "TopicNames") -> dict[str, tuple[Right, ...]]:
@@ -85,7 +92,7 @@ def commands(names: "TopicNames") -> dict[str, tuple[Right, ...]]:
     topic, checks = Kind.TOPIC, _checks(names)
     seen = tuple(
         Right(topic, name, "Describe", "topics are checked first")
-        for name in (names.alerts, names.quarantine, names.checkpoints)
+        for name in (*names.alert_topics, names.quarantine, names.checkpoints)
     )
     listing = (
         Right(topic, names.tenants, "Read", "who is registered"),
@@ -93,21 +100,22 @@ def commands(names: "TopicNames") -> dict[str, tuple[Right, ...]]:
         *seen,
         *checks,
     )
+    changing = (*listing, Right(topic, names.tenants, "Write", "a change is one record"))
+    quarantine = Right(topic, names.quarantine, "Read", "what was set aside")
     return {
         "topics --check": tuple(
             Right(topic, name, "Describe", "partitions are compared") for name in names.all
         )
         + checks,
         "tenants list": listing,
-        "tenants add, change, pause, …": (
-            *listing,
-            Right(topic, names.tenants, "Write", "a change is one record"),
-        ),
+        "tenants add, change, pause, …": changing,
+        "quarantine list, show": (quarantine,),
+        "quarantine retry": (quarantine, *changing),
         "reshard": (
             *(Right(topic, one, "Alter", "topics grow") for one in names.by_shard),
             *(Right(topic, one, "Read", "what is moved") for one in names.by_shard),
             *(Right(topic, one, "Write", "where it is moved") for one in names.by_shard),
-            *seen[:2],
+            *seen[:-1],
             *checks,
             Right(Kind.GROUP, names.group, "Describe", "no replica may run"),
             Right(
@@ -124,7 +132,7 @@ def commands(names: "TopicNames") -> dict[str, tuple[Right, ...]]:
 def consumer(names: "TopicNames", group: str) -> tuple[Right, ...]:
     """Return what a consumer of the alerts needs, in a group of its own."""
     return (
-        Right(Kind.TOPIC, names.alerts, "Read", "alerts are read"),
+        *(Right(Kind.TOPIC, one, "Read", "alerts are read") for one in names.alert_topics),
         Right(Kind.GROUP, group, "Read", "offsets are kept"),
     )
 

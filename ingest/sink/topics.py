@@ -5,6 +5,7 @@ Only `ingest.sink.reshard` adds partitions, since it moves who belongs into them
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -23,11 +24,14 @@ _FRAME_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class TopicNames:
-    """Every name that the prefix derives."""
+    """Every name that the prefix derives, and the topics that alerts are routed to."""
 
     prefix: str
+    routed: tuple[str, ...] = ()
+    """Where alerts go, unless all go to `alerts`."""
+
     alerts: str = field(init=False)
-    """The raw alerts."""
+    """The alerts of all tenants, where the route is the usual one."""
 
     quarantine: str = field(init=False)
     """The raw bytes of what was set aside."""
@@ -46,6 +50,16 @@ class TopicNames:
             object.__setattr__(self, name, f"{self.prefix}.{name}")
         object.__setattr__(self, "status", f"{self.prefix}.tenant-status")
 
+    @classmethod
+    def of(cls, settings: Kafka) -> Self:
+        """Return the names of an installation."""
+        return cls(settings.prefix, settings.routing.topics)
+
+    @property
+    def alert_topics(self) -> tuple[str, ...]:
+        """Every topic that alerts may go to."""
+        return self.routed or (self.alerts,)
+
     @property
     def group(self) -> str:
         """The consumer group of the replicas."""
@@ -59,7 +73,7 @@ class TopicNames:
     @property
     def all(self) -> tuple[str, ...]:
         """Every topic."""
-        return (self.alerts, self.quarantine, *self.by_shard)
+        return (*self.alert_topics, self.quarantine, *self.by_shard)
 
     @property
     def transactional_ids(self) -> str:
@@ -83,12 +97,12 @@ class TopicPlan:
 
 def needed(settings: Kafka) -> tuple[TopicPlan, ...]:
     """Return every topic that an installation needs, as it is made where it is absent."""
-    names = TopicNames(settings.prefix)
+    names = TopicNames.of(settings)
     safety = {"min.insync.replicas": str(max(1, settings.replication_factor - 1))}
     kept = {"cleanup.policy": "delete", "retention.ms": str(settings.retention_hours * 3_600_000)}
     state = {"cleanup.policy": "compact", "segment.ms": "600000"}
     wanted = [
-        (names.alerts, settings.alert_partitions, kept),
+        *((name, settings.alert_partitions, kept) for name in names.alert_topics),
         (names.quarantine, 1, kept),
         *((name, settings.shards, state) for name in names.by_shard),
     ]
@@ -100,9 +114,9 @@ def needed(settings: Kafka) -> tuple[TopicPlan, ...]:
 
 @dataclass(frozen=True, slots=True)
 class TopicLimits:
-    """What the brokers said of the topics."""
+    """What the brokers said of the topics; `alert_bytes` holds for each topic of alerts."""
 
-    alert_partitions: int
+    alert_partitions: Mapping[str, int]
     quarantine_partitions: int
     alert_bytes: int
     quarantine_bytes: int
@@ -126,7 +140,7 @@ class Topics:
         self._settings = settings
         self._connection = connection
         self._log = log
-        self.names = TopicNames(settings.prefix)
+        self.names = TopicNames.of(settings)
         self._rights = daemon(self.names, creates=False) if rights is None else rights
 
     async def ensure(self) -> TopicLimits:
@@ -272,9 +286,9 @@ class Topics:
                     "alter the topic, or choose another kafka.prefix"
                 )
         return TopicLimits(
-            alert_partitions=partitions[self.names.alerts],
+            alert_partitions={name: partitions[name] for name in self.names.alert_topics},
             quarantine_partitions=partitions[self.names.quarantine],
-            alert_bytes=_room(configs[self.names.alerts]),
+            alert_bytes=min(_room(configs[name]) for name in self.names.alert_topics),
             quarantine_bytes=_room(configs[self.names.quarantine]),
         )
 

@@ -23,6 +23,7 @@ from tests.bench.bare import PARTITIONS
 from tests.harness.stage import Arrivals, Stage, stage
 from tests.kafka.secured import ByScram
 
+ENCODINGS = ("raw", "cloudevents-structured")
 _PATIENCE_SECONDS = 180
 _POLL_SECONDS = 60
 """The daemon is held still for so long, so that every tenant is overdue when it goes on; and nobody is read a
@@ -104,7 +105,7 @@ async def daemon(run: Stage, tenants: int, alerts: int, **env: str) -> float:
     return tenants * alerts / spent
 
 
-async def once(tenants: int, alerts: int, *, secure: bool) -> tuple[float, float]:
+async def once(tenants: int, alerts: int, *, secure: bool, encoding: str) -> tuple[float, float]:
     flags = [
         *("--tenants", str(tenants), "--backlog", "0", "--births-per-minute", "0"),
         *("--faults", "none", "--no-limits", "--poll-interval", str(_POLL_SECONDS)),
@@ -116,7 +117,7 @@ async def once(tenants: int, alerts: int, *, secure: bool) -> tuple[float, float
             [NewTopic(name="bare.alerts", num_partitions=PARTITIONS, replication_factor=1)]
         )
         await admin.close()
-        ours = await daemon(run, tenants, alerts)
+        ours = await daemon(run, tenants, alerts, KAFKA__ENCODING=encoding)
         bare(run)  # warms the broker's side of the bare loop
         return ours, bare(run)
 
@@ -129,17 +130,34 @@ async def main() -> None:
     parser.add_argument(
         "--secure", action="store_true", help="TLS and SASL to the broker, for both"
     )
+    parser.add_argument(
+        "--encoding", nargs="+", choices=ENCODINGS, default=["raw"], help="of alerts, in turn"
+    )
     arguments = parser.parse_args()
-    rounds = []
+    rounds = {encoding: [] for encoding in arguments.encoding}
     for number in range(arguments.rounds):
-        rounds.append(await once(arguments.tenants, arguments.alerts, secure=arguments.secure))
-        print(
-            f"round {number + 1}: daemon={rounds[-1][0]:.0f} bare={rounds[-1][1]:.0f}", flush=True
-        )
-    ours = statistics.median(one for one, _ in rounds)
-    theirs = statistics.median(other for _, other in rounds)
+        for encoding, found in rounds.items():
+            found.append(
+                await once(
+                    arguments.tenants, arguments.alerts, secure=arguments.secure, encoding=encoding
+                )
+            )
+            ours, theirs = found[-1]
+            print(
+                f"round {number + 1}, {encoding}: daemon={ours:.0f} bare={theirs:.0f}", flush=True
+            )
     how = "bench over TLS" if arguments.secure else "bench"
-    print(f"{how}: daemon={ours:.0f} bare={theirs:.0f} ratio={ours / theirs:.2f}")
+    ratios = {}
+    for encoding, found in rounds.items():
+        ours = statistics.median(one for one, _ in found)
+        theirs = statistics.median(other for _, other in found)
+        ratios[encoding] = ours / theirs
+        named = how if encoding == "raw" else f"{how}, {encoding}"
+        print(f"{named}: daemon={ours:.0f} bare={theirs:.0f} ratio={ratios[encoding]:.2f}")
+    if len(ratios) > 1:
+        first, *others = ratios
+        for other in others:
+            print(f"{other} is {ratios[other] / ratios[first]:.2f} of {first}")
 
 
 if __name__ == "__main__":

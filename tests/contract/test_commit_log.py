@@ -6,6 +6,7 @@ import uuid
 import zlib
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -76,7 +77,7 @@ class OnBroker:
             ]
             if not partitions:
                 await consumer._client.force_metadata_update()
-                count = {"alerts": 3, "quarantine": 1}.get(topic, SHARDS)
+                count = {"alerts": 3, "quarantine": 1}.get(topic.partition(".")[0], SHARDS)
                 partitions = [TopicPartition(name, p) for p in range(count)]
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
@@ -215,6 +216,52 @@ async def test_an_alert_lies_in_the_partition_that_crc32_of_its_key_names(broker
         for record in await broker.read("alerts"):
             assert record.partition == zlib.crc32(record.key) % 3
             assert dict(record.headers)["ce_specversion"] == b"1.0"
+
+
+async def test_routed_alerts_go_to_their_topics_in_one_transaction(broker):
+    gold, silver = (f"{broker.prefix}.alerts.{tier}" for tier in ("gold", "silver"))
+    changes = {"route": "{prefix}.alerts.{label.tier}", "route_topics": [gold, silver]}
+    async with broker.open(**changes) as log:
+        for topic, numbers in ((gold, range(20)), (silver, range(20, 30))):
+            restored = await log.restore(FEED)
+            records = [msgspec.structs.replace(alert(n), topic=topic) for n in numbers]
+            await log.commit(batch(restored, records))
+        assert log.max_record_bytes(Topic.ALERTS) > 900_000
+        for tier, count in (("gold", 20), ("silver", 10)):
+            found = await broker.read(f"alerts.{tier}")
+            assert len(found) == count
+            assert all(one.partition == zlib.crc32(one.key) % 3 for one in found)
+
+
+async def test_a_tenant_whose_alerts_have_no_topic_is_named_and_read_once_it_has_a_label(broker):
+    changes = {
+        "route": "{prefix}.alerts.{label.tier}",
+        "route_topics": [f"{broker.prefix}.alerts.gold"],
+    }
+    async with (
+        broker.open(**changes) as log,
+        Registrar(settings=broker.settings(**changes), log=structlog.get_logger()) as desk,
+    ):
+
+        async def registered(labels, standing=Standing.ACTIVE):
+            tenant = Tenant(FEED.tenant, "Contoso", "eu", labels)
+            await desk.write([Registration(tenant, standing, Origin.COMMAND, "us", 0.0)])
+            while (one := log.roster.get(FEED.tenant)) is None or (
+                (one.tenant, one.standing) != (tenant, standing)
+            ):
+                await log.changed()
+            while not log.membership.owned:
+                await log.changed()
+            return FEED.tenant in log.registered(), log.unreadable().get(FEED.tenant, "")
+
+        is_read, why = await registered(())
+        assert not is_read
+        assert why.startswith(f"tenant Contoso ({FEED.tenant}) has no label tier")
+        is_read, why = await registered((("tier", "bronze"),))
+        assert not is_read
+        assert "none of kafka.route_topics" in why
+        assert await registered((("tier", "bronze"),), Standing.PAUSED) == (True, "")
+        assert await registered((("tier", "gold"),)) == (True, "")
 
 
 async def test_neighbours_share_transactions_and_each_is_committed_once(broker):

@@ -39,6 +39,11 @@ class Shell:
     def __init__(self, bootstrap, folder, capsys) -> None:
         self.folder, self.capsys = folder, capsys
         self.config = folder / "daemon.yaml"
+        self.bootstrap, self.prefix = bootstrap, f"t{uuid.uuid4().hex[:8]}"
+        self.configure()
+
+    def configure(self, **changes):
+        """Write the configuration."""
         self.config.write_text(
             yaml.safe_dump(
                 {
@@ -46,12 +51,13 @@ class Shell:
                     # A change is told whatever the daemon's own log leaves out.
                     "logs": {"level": "error", "format": "console"},
                     "kafka": {
-                        "bootstrap_servers": bootstrap.split(","),
-                        "prefix": f"t{uuid.uuid4().hex[:8]}",
+                        "bootstrap_servers": self.bootstrap.split(","),
+                        "prefix": self.prefix,
                         "shards": SHARDS,
                         "alert_partitions": 1,
                         "replication_factor": 1,
                         "request_timeout_seconds": 5,
+                        **changes,
                     },
                 }
             )
@@ -360,3 +366,45 @@ def test_nobody_obeys_an_order_for_a_tenant_that_is_not_read(shell):
     _, _, said = shell.run("refetch", ONE, "da1", code=os.EX_DATAERR)
     assert "is paused, so nobody would do it" in said
     assert shell.roster()[0][ONE].order is None
+
+
+def test_labels_are_given_changed_and_taken_and_a_file_has_them_too(shell):
+    shell.run("add", ONE, "--name", "contoso", "--label", "tier=gold", "--label", "country=de")
+    assert shell.listed()[0]["labels"] == {"country": "de", "tier": "gold"}
+    out, _, _ = shell.run("change", "contoso", "--label", "tier=silver", "--label", "country=")
+    assert "label country, de before, is now none, label tier, gold before, is now silver" in out
+    _, _, why = shell.run("add", ONE, "--name", "contoso", code=65)
+    assert "registered with other labels" in why
+    shell.apply([entry(1, labels={"tier": "gold"})])
+    roster, _ = shell.roster()
+    assert roster[ONE].tenant.labels == (("tier", "silver"),)
+    assert roster[TWO].tenant.labels == (("tier", "gold"),)
+
+
+@pytest.mark.parametrize(
+    ("label", "complaint"),
+    [
+        ("tier", "must be NAME=VALUE"),
+        ("Tier=gold", "1 to 15 letters a-z and digits"),
+        ("tier=\x07", "letters that can be printed"),
+        ("tier=", "it has no label tier"),
+    ],
+)
+def test_a_label_that_cannot_be_one_is_refused(shell, label, complaint):
+    _, _, why = shell.run("add", ONE, "--name", "contoso", "--label", label, code=64)
+    assert complaint in why
+
+
+def test_whoever_has_no_topic_is_refused_before_anything_is_written(shell):
+    gold, silver = (f"{shell.settings.prefix}.{tier}" for tier in ("gold", "silver"))
+    shell.configure(route="{prefix}.{label.tier}", route_topics=[gold, silver])
+    _, _, why = shell.run("add", ONE, "--name", "contoso", code=65)
+    assert "has no label tier" in why
+    shell.run("add", ONE, "--name", "contoso", "--label", "tier=gold")
+    _, _, why = shell.run("change", "contoso", "--label", "tier=bronze", code=65)
+    assert f"would go to topic {shell.settings.prefix}.bronze" in why
+    out, _, _ = shell.run("change", "contoso", "--label", "tier=silver")
+    assert f"its alerts go to {silver} from now on; what is in {gold} stays there" in out
+    _, _, why = shell.apply([entry(1), entry(2, labels={"tier": "gold"})], code=65)
+    assert "tenants[0] (tenant tenant 1): tenant tenant 1" in why
+    assert list(shell.roster()[0]) == [ONE]

@@ -110,7 +110,7 @@ async def test_topics_made_as_the_commands_say_pass_the_check_and_serve_the_daem
     settings = Kafka.model_validate(shell.section | {"create_topics": False})
     connection = Connection(settings=settings, client_id="a test")
     topics = Topics(settings=settings, connection=connection, log=structlog.get_logger())
-    assert (await topics.ensure()).alert_partitions == 2
+    assert set((await topics.ensure()).alert_partitions.values()) == {2}
 
 
 @pytest.mark.kafka
@@ -143,3 +143,28 @@ def test_what_is_needed_is_made_with_one_replica_less_in_sync():
     for factor, least in ((1, "1"), (2, "1"), (3, "2"), (5, "4")):
         settings = Kafka(bootstrap_servers=["kafka:9092"], replication_factor=factor)
         assert {one.config["min.insync.replicas"] for one in needed(settings)} == {least}
+
+
+def test_every_topic_that_alerts_are_routed_to_is_needed_and_granted(tmp_path, capsys):
+    shell = Shell("127.0.0.1:1", tmp_path, capsys)
+    shell.prefix = shell.section["prefix"] = "soc"
+    changes = {
+        "route": "{prefix}.alerts.{region}",
+        "route_topics": ["soc.alerts.eu", "soc.alerts.us"],
+    }
+    _, lines, _ = shell.run("--json", **changes)
+    found = [json.loads(line) for line in lines]
+    assert [one["topic"] for one in found[:3]] == [*changes["route_topics"], "soc.quarantine"]
+    assert {one["partitions"] for one in found[:2]} == {2}
+    _, lines, _ = shell.run("--kafka-acls", "User:d", **changes)
+    granted = [line for line in lines if "--operation Write" in line and ".alerts" in line]
+    assert [shlex.split(line)[-1] for line in granted] == changes["route_topics"]
+    _, lines, _ = shell.run("--kafka-acls", "User:d", route="elsewhere")
+    assert any(line.endswith("--operation Create --topic elsewhere") for line in lines)
+
+
+async def test_a_topic_that_alerts_are_routed_to_and_is_absent_is_a_difference(shell):
+    await shell.make()
+    changes = {"route": "{prefix}.{region}", "route_topics": [f"{shell.prefix}.eu"]}
+    code, lines, _ = await asyncio.to_thread(shell.run, "--check", **changes)
+    assert (code, lines) == (65, [f"{shell.prefix}.eu: is not there"])

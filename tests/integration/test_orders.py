@@ -127,3 +127,31 @@ async def test_an_alert_that_the_api_does_not_have_is_told_and_the_feed_goes_on(
         await world.settle()
     assert replays(world.log.published) == []
     assert world.audited().clean
+
+
+async def test_an_alert_in_quarantine_is_published_by_a_second_try_once_it_fits(signing_key):
+    world = World(signing_key)
+    one = world.tenants[0]
+    world.log._max = 3_200
+    async with world.reading():
+        await world.run(60)
+        await world.settle()
+        aside = [
+            record
+            for record in world.log.published
+            if record.topic is Topic.QUARANTINE and record.key == one.id.encode()
+        ]
+        newest = {dict(record.headers)["ce_subject"].decode(): record for record in aside}
+        published = {record.key.decode().split("/", 1)[1] for record in alerts_of(world, one)}
+        alert, record = next(
+            (alert, record) for alert, record in newest.items() if alert not in published
+        )
+        world.log._max = 1_000_000
+        world.placement.register(one, order=Order(id="q1", kind=OrderKind.REFETCH, alert=alert))
+        await world.run(60)
+        again = replays(alerts_of(world, one))
+    # Not the stored bytes: the order of its lists is another each time.
+    told = [dict(one.headers) for one in again]
+    assert [(one["ce_subject"], one["ce_time"]) for one in told] == [
+        (alert.encode(), dict(record.headers)["ce_time"])
+    ]

@@ -108,7 +108,7 @@ class Replica:
 
     async def _limits(self) -> TopicLimits:
         await self.process.gate()
-        return TopicLimits(ALERT_PARTITIONS, 1, 1_000_000, 1_000_000)
+        return TopicLimits({NAMES.alerts: ALERT_PARTITIONS}, 1, 1_000_000, 1_000_000)
 
     async def _belong(self) -> None:
         """Start and end the shard as the group has placed it, heartbeat by heartbeat."""

@@ -9,7 +9,11 @@ from ingest.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-GENERATED = ["config/schema.json", "docs/configuration.md", "docs/metrics.md"]
+SCHEMAS = ["alert", "alert-envelope", "quarantine", "tenant", "tenant-status"]
+GENERATED = [
+    *("config/schema.json", "docs/configuration.md", "docs/metrics.md"),
+    *(f"docs/schemas/{name}.v1.json" for name in SCHEMAS),
+]
 LINK = re.compile(r"\[[^\]]*\]\(\s*<?([^)>\s]+)>?[^)]*\)")
 CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 

@@ -15,7 +15,7 @@ IDS = [str(uuid.UUID(int=n)) for n in range(20)]
 
 
 def registered(number, name, standing=Standing.ACTIVE):
-    tenant = Tenant(IDS[number], name, "eu")
+    tenant = Tenant(IDS[number], name, "eu", (("tier", "gold"),))
     return Registration(tenant, standing, Origin.COMMAND, by="ann@desk", at=NOW - 9_000, why="why")
 
 
@@ -97,6 +97,7 @@ def test_a_json_line_has_the_registration_and_the_status():
         "tenant": IDS[8],
         "name": "Another well",
         "region": "eu",
+        "labels": {"tier": "gold"},
         "standing": "active",
         "origin": "command",
         "by": "ann@desk",

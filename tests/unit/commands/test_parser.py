@@ -55,7 +55,7 @@ def test_words_that_are_not_the_commands_are_a_usage_error(words, config, capsys
             ["add", GUID, "--name", "c", "--region", "euu"],
             "--region euu: is not a key of regions in",
         ),
-        (["change", GUID], "nothing to change: give --name, --region, or both"),
+        (["change", GUID], "nothing to change: give --name, --region or --label"),
     ],
 )
 def test_a_mistake_in_a_word_is_told_before_anybody_is_asked(words, complaint, config, capsys):

@@ -186,7 +186,8 @@ async def test_records_that_kafka_always_refuses_are_quarantined_once_and_for_al
 
 
 async def test_a_record_that_is_too_large_is_quarantined_whole_and_never_offered():
-    log = MemoryCommitLog(max_record_bytes=2_048 + 32)
+    encoder = CloudEvents(tenant=TENANT, feed=FEED)
+    log = MemoryCommitLog(max_record_bytes=encoder.overhead + 32)
     long = "x" * 40
     stand = Stand([*alerts(2), Version(long, 0, NOW - MINUTE, NOW - MINUTE, 0)], log=log)
     cycle = await stand.sweep()

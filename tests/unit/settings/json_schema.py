@@ -12,6 +12,7 @@ _SILENT = {
     "format",
     "writeOnly",
     "$schema",
+    "$id",
     "$defs",
     "examples",
 }

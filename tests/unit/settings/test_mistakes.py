@@ -225,3 +225,38 @@ def test_an_authority_file_that_cannot_be_read_is_told(desk, name, words):
 
 def test_a_configuration_without_tenants_is_one_since_the_topic_has_them(desk):
     assert desk.load({"tenants": None}).tenants == []
+
+
+def test_a_route_that_leads_nowhere_is_told_at_its_key(desk):
+    (problem,) = desk.problems({"kafka": {"route": "{prefix}.{severity}"}})
+    assert problem == (
+        "FILE: kafka.route: {severity} is nothing that a route can go by; use {prefix}, {feed}, {region} or "
+        "{label.NAME}, which never change in an alert's life"
+    )
+    (problem,) = desk.problems({"kafka": {"route": "{prefix}.{region}"}})
+    assert problem == (
+        "FILE: kafka.route_topics: must name every topic that kafka.route may lead to, since it goes by "
+        "region"
+    )
+    assert desk.problems({"kafka": {"route": "{region}", "route_topics": ["a b"]}}) == [
+        "FILE: kafka.route_topics: 'a b' is no name that Kafka takes"
+    ]
+
+
+def test_a_tenant_whose_alerts_have_no_topic_is_told_before_anything_starts(desk):
+    kafka = {"route": "{prefix}.{region}", "route_topics": ["defender.eu"]}
+    (problem,) = desk.problems(
+        {"kafka": kafka, "tenants": [tenant(), tenant(id=FABRIKAM, region="eu")]}
+    )
+    assert problem.startswith(
+        f"FILE: tenants[0] (tenant contoso): tenant contoso ({CONTOSO}): its alerts"
+    )
+    assert "topic defender.commercial, which is none of kafka.route_topics" in problem
+
+
+def test_a_label_that_cannot_be_one_is_told(desk):
+    (problem,) = desk.problems({"tenants": [tenant(labels={"Tier": "gold"})]})
+    assert problem == (
+        "FILE: tenants[0].labels (tenant contoso): a label's name must be 1 to 15 letters a-z and digits, a "
+        "letter first; 'Tier' is not"
+    )

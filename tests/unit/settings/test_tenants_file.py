@@ -3,12 +3,14 @@
 import pytest
 
 from ingest.errors import TenantsFileRefused
+from ingest.model.route import Route
 from ingest.settings.tenants_file import load_tenants
 
 ONE, TWO, THREE = (f"{n}1111111-1111-1111-1111-111111111111" for n in (1, 2, 3))
 FORM = "a list of tenants, or `tenants:` with such a list"
 NO_DOMAIN = "must be a GUID (the tenant's directory id, not its domain name)"
 REGIONS = ("commercial", "eu")
+ROUTE = Route("{prefix}.alerts", [], prefix="defender")
 
 
 @pytest.fixture
@@ -17,7 +19,7 @@ def load(tmp_path):
         path = tmp_path / "tenants.yaml"
         path.write_text(text)
         try:
-            return load_tenants(path, REGIONS)
+            return load_tenants(path, REGIONS, ROUTE)
         except TenantsFileRefused as error:
             return [problem.replace(str(path), "FILE") for problem in error.problems]
 
@@ -87,4 +89,4 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(
         TenantsFileRefused, match="No such file or directory; give a file of tenants"
     ):
-        load_tenants(tmp_path / "absent.yaml", REGIONS)
+        load_tenants(tmp_path / "absent.yaml", REGIONS, ROUTE)

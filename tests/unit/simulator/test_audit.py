@@ -1,6 +1,7 @@
 """The audit can fail: each way of breaking a pipeline is counted as what it is."""
 
 import hashlib
+import json
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -449,3 +450,45 @@ def test_what_is_expected_is_somewhere(scene: Scene) -> None:
         int(numbers[name]) for name in ("published", "quarantined", "excused", "lost")
     )
     assert set(numbers) > set(FAULTS)
+
+
+def envelope(data: bytes, **attributes: str) -> bytes:
+    told = {"source": f"/tenants/{TENANT}/mde-alerts", "datacontenttype": "application/json"}
+    members = [
+        json.dumps(name) + ":" + json.dumps(value) for name, value in (told | attributes).items()
+    ]
+    return b"{" + ",".join(members).encode() + b', "data" :' + data + b"}"
+
+
+def structured(scene: Scene, value: bytes) -> None:
+    key = f"{TENANT}/a".encode()
+    headers = [
+        ("content-type", b"application/cloudevents+json; charset=UTF-8"),
+        ("ce_source", f"/tenants/{TENANT}/mde-alerts".encode()),
+    ]
+    partition = zlib.crc32(key) % PARTITIONS
+    scene.audit.saw(Observed(Where.ALERTS, partition, 1, key, value, headers))
+
+
+def test_of_an_envelope_the_data_is_judged(scene: Scene) -> None:
+    scene.serve("a", 0)
+    structured(scene, envelope(raw("a", 0)))
+    assert scene.audit.verdict().clean
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        envelope(raw("a", 0).replace(b" ", b"")),
+        envelope(raw("a", 0), source="/tenants/another/mde-alerts"),
+        envelope(raw("a", 0), late="true"),
+        envelope(raw("a", 0))[:-1],
+        envelope(raw("a", 0)) + b" x",
+        envelope(raw("a", 0), data_base64="IQ=="),
+        raw("a", 0),
+    ],
+)
+def test_an_envelope_that_is_not_as_promised_is_altered(scene: Scene, value: bytes) -> None:
+    scene.serve("a", 0)
+    structured(scene, value)
+    assert scene.audit.verdict().faults["altered"] >= 1
