@@ -83,7 +83,6 @@ class Shard:
         on_discard: Callable[[asyncio.Task[None]], None],
     ) -> None:
         self.number = number
-        self._connection = connection
         self.trouble = "not initialised yet"
         self._settings = settings
         self._connection = connection
