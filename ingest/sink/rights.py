@@ -108,9 +108,9 @@ def commands(names: "TopicNames") -> dict[str, tuple[Right, ...]]:
         )
         + checks,
         "tenants list": listing,
-        "tenants add, change, pause, …": changing,
         "quarantine list, show": (quarantine,),
         "quarantine retry": (quarantine, *changing),
+        "tenants add, change, pause, …": changing,
         "reshard": (
             *(Right(topic, one, "Alter", "topics grow") for one in names.by_shard),
             *(Right(topic, one, "Read", "what is moved") for one in names.by_shard),

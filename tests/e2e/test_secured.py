@@ -9,9 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
+from ingest.encode.cloudevents import CloudEvents
 from ingest.errors import SinkForbidden
+from ingest.model.alert import Alert
+from ingest.model.tenant import FeedKey, Tenant
 from ingest.settings.loader import load
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.trial import Subject, Trial
@@ -130,6 +133,18 @@ async def test_each_right_that_lacks_is_named_and_nothing_is_lost(tmp_path):
     assert verdict.clean
 
 
+async def set_aside(bootstrap, tenant):
+    """Put a record into quarantine; return its id."""
+    encoder = CloudEvents(tenant=Tenant(tenant, "one", "eu"), feed=FeedKey(tenant))
+    alert = Alert("da1", 0, 0, False, b"{}", 7)
+    (record,) = encoder.quarantine(alert, "too_large", max_record_bytes=9_000)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    await producer.send_and_wait(NAMES.quarantine, record.value, record.key, headers=record.headers)
+    await producer.stop()
+    return dict(record.headers)["ce_id"].decode()
+
+
 async def test_each_command_works_with_the_rights_that_are_listed_for_it_and_no_other(tmp_path):
     way = ByScram(rights=())
     made = rights.commands(NAMES)
@@ -146,10 +161,13 @@ async def test_each_command_works_with_the_rights_that_are_listed_for_it_and_no_
 
         added = await command("tenants", "add", tenant, "--name", "one", config=by_admin)
         assert added.returncode == 0, added.stderr
+        aside = await set_aside(run.kafka.bootstrap, tenant)
         for name, listed in made.items():
             words = {
                 "topics --check": ["topics", "--check"],
                 "tenants list": ["tenants", "list"],
+                "quarantine list, show": ["quarantine", "show", aside],
+                "quarantine retry": ["quarantine", "retry", aside],
                 "reshard": ["reshard", "--to", "5"],
             }.get(name, ["tenants", "pause", tenant])
             refused = await command(*words)
