@@ -72,6 +72,12 @@ def add_parser(
     parser.add_argument("--token-seconds", type=_count, default=3599, help="how long tokens live")
     parser.add_argument("--no-limits", action="store_true", help="any number of calls is answered")
     parser.add_argument(
+        "--round-trip-milliseconds",
+        type=_not_negative,
+        default=0.0,
+        help="how far away the cloud is: every answer comes so much later",
+    )
+    parser.add_argument(
         "--state-dir", type=Path, help="where the CA and the secret are kept (default: temporary)"
     )
     parser.set_defaults(run=run)
@@ -124,7 +130,11 @@ async def _serve(
     context, ca_file = server_context(folder, args.host)
     try:
         async with SimulatorServer(
-            cloud=cloud, context=context, host=args.host, port=args.port
+            cloud=cloud,
+            context=context,
+            host=args.host,
+            port=args.port,
+            round_trip=args.round_trip_milliseconds / 1000,
         ) as server:
             if args.write_config:
                 fitting = Fitting(

@@ -14,15 +14,26 @@ from ingest.simulator.exchange import Pace, Response, api_error
 
 
 class SimulatorServer:
-    """Serves a cloud over TLS while its context is entered; `port` is known from then on."""
+    """Serves a cloud over TLS while its context is entered; `port` is known from then on.
+
+    `round_trip` is how many seconds later each answer comes, the admin endpoints' aside: a network's way
+    there and back. The handshakes of new connections are as fast as ever.
+    """
 
     def __init__(
-        self, *, cloud: SimulatedCloud, context: ssl.SSLContext, host: str, port: int
+        self,
+        *,
+        cloud: SimulatedCloud,
+        context: ssl.SSLContext,
+        host: str,
+        port: int,
+        round_trip: float = 0.0,
     ) -> None:
         self._cloud = cloud
         self._context = context
         self._host = host
         self._wanted = port
+        self._round_trip = round_trip
         self._runner = web.ServerRunner(web.Server(self._handle, access_log=None))
         self.port = 0
 
@@ -45,7 +56,8 @@ class SimulatorServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
-        if request.path.startswith("/admin/") and not _is_loopback(request.remote):
+        is_admin = request.path.startswith("/admin/")
+        if is_admin and not _is_loopback(request.remote):
             return _plain(api_error(403, "Forbidden", "The admin endpoints are for loopback."))
         answer = self._cloud.handle(
             request.method,
@@ -54,6 +66,8 @@ class SimulatorServer:
             {name.lower(): value for name, value in request.headers.items()},
             body,
         )
+        if self._round_trip and not is_admin:
+            await asyncio.sleep(self._round_trip)
         return _plain(answer) if answer.pace is None else await _paced(request, answer, answer.pace)
 
 

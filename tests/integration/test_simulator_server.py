@@ -61,12 +61,14 @@ class Client:
 
 @pytest.fixture
 async def serve(tmp_path):
-    async def start(**plan):
+    async def start(round_trip=0.0, **plan):
         plan = {"tenants": 2, "births_per_minute": 0.0, "client_secret": SECRET} | plan
         cloud = SimulatedCloud(plan=Plan(**plan), clock=time.time)
         context, ca_file = server_context(tmp_path, "127.0.0.1")
         server = await stack.enter_async_context(
-            SimulatorServer(cloud=cloud, context=context, host="127.0.0.1", port=0)
+            SimulatorServer(
+                cloud=cloud, context=context, host="127.0.0.1", port=0, round_trip=round_trip
+            )
         )
         client = Client(cloud, server.url, ca_file)
         await stack.enter_async_context(client.session)
@@ -126,6 +128,18 @@ async def test_a_connection_ends_as_the_fault_says_and_the_next_call_is_whole(se
     answer, body = await client.get()
     assert answer.status == 200
     assert len(json.loads(body)["value"]) == 40
+
+
+async def test_a_cloud_that_is_far_away_answers_each_call_later_and_many_at_once(serve):
+    client = await serve(round_trip=0.3)
+    start = time.monotonic()
+    await client.sign_in()
+    assert time.monotonic() - start >= 0.3 * 2  # the configuration, then the token
+    start = time.monotonic()
+    answers = await asyncio.gather(*(client.get("$top=1") for _ in range(40)))
+    assert {answer.status for answer, _ in answers} == {200}
+    # Each is late, and none waits for another: one after another they would take 12 s.
+    assert 0.3 <= time.monotonic() - start < 6
 
 
 @pytest.mark.parametrize(
