@@ -118,9 +118,10 @@ def _run(arguments: argparse.Namespace) -> int:
         secrets.append(settings.entra.client_secret_file.read_text().strip())
     # Not at the top: the commands that only look at files need none of it.
     from ingest.app import serve  # noqa: PLC0415
-    from ingest.runtime.allocator import keep_freed_pages  # noqa: PLC0415
+    from ingest.runtime.allocator import keep_freed_pages, narrow_tls_buffers  # noqa: PLC0415
 
     keep_freed_pages()
+    narrow_tls_buffers()
 
     async def until_told() -> int:
         stop = asyncio.Event()

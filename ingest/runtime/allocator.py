@@ -1,18 +1,29 @@
-"""The C library's allocator, told not to give memory back after each page only to ask for it again.
+"""Where memory would be wasted by what stands: the C library's allocator, and the buffers of TLS.
 
-A page is a few thousand blocks that come and go together, at the top of the heap. As it stands glibc gives
-those to the kernel when they are freed, and touching them anew costs a fault for each four kilobytes: a
-fifth of the time from page to batch.
+The allocator is told not to give memory back after each page only to ask for it again. A page is a few
+thousand blocks that come and go together, at the top of the heap. As it stands glibc gives those to the
+kernel when they are freed, and touching them anew costs a fault for each four kilobytes: a fifth of the
+time from page to batch.
 """
 
 import ctypes
 import sys
+from asyncio import sslproto
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 _MIB = 1024 * 1024
-_KEPT = {_M_TRIM_THRESHOLD: 32 * _MIB, _M_TOP_PAD: 1 * _MIB, _M_MMAP_THRESHOLD: 4 * _MIB}
+_KEPT = {
+    _M_TRIM_THRESHOLD: 32 * _MIB,
+    _M_TOP_PAD: 1 * _MIB,
+    _M_MMAP_THRESHOLD: 4 * _MIB,
+    _M_ARENA_MAX: 2,
+}
 """Free bytes that stay at the heap's top; what it grows by; from which size on a block is mapped by itself,
-and so given back whatever lies above it."""
+and so given back whatever lies above it; how many heaps there are. Each thread would have its own, of a
+megabyte that it hardly uses; those that fetch tokens allocate in turns, as the interpreter's lock has it."""
+
+_TLS_BUFFER_BYTES = 64 * 1024
+"""Four records of TLS."""
 
 
 def keep_freed_pages() -> bool:
@@ -22,3 +33,12 @@ def keep_freed_pages() -> bool:
     tell = getattr(ctypes.CDLL(None), "mallopt", None)
     # Others than glibc have no such function, or one that does nothing.
     return tell is not None and all(tell(option, value) == 1 for option, value in _KEPT.items())
+
+
+def narrow_tls_buffers() -> None:
+    """Let TLS connections that are opened from now on read at most 64 KiB at a time.
+
+    Each has a buffer of its own for as long as it is open, of 256 KiB as asyncio stands: a hundred
+    megabytes for the connections that a large fleet keeps.
+    """
+    sslproto.SSLProtocol.max_size = min(sslproto.SSLProtocol.max_size, _TLS_BUFFER_BYTES)

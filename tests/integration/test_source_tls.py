@@ -4,6 +4,7 @@ import asyncio
 import gc
 import gzip
 import ssl
+from asyncio.sslproto import SSLProtocol
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
@@ -16,6 +17,7 @@ from ingest.errors import SettingsError, SourceUnavailable
 from ingest.model.sweep import Ask, Box
 from ingest.model.tenant import Tenant
 from ingest.pipeline.retry import passing_trouble
+from ingest.runtime.allocator import narrow_tls_buffers
 from ingest.runtime.clock import SystemClock
 from ingest.settings.models import Region, Source
 from ingest.source.client import DefenderSource
@@ -290,6 +292,20 @@ async def test_a_call_whose_connection_is_lost_is_tried_again_out_of_the_budget(
     assert len(api.requests) == 3
     # A call that only the HTTP library knows of is in no budget.
     assert counted == {"ok": 2, "network": 1}
+
+
+async def test_a_connection_holds_a_small_buffer_for_as_long_as_it_is_kept(place, monkeypatch):
+    monkeypatch.setattr(SSLProtocol, "max_size", SSLProtocol.max_size)
+    narrow_tls_buffers()
+    body = b'{"value":[%s]}' % b",".join(b'{"id":"da%d"}' % number for number in range(20_000))
+    api = await place.serve(lambda _: web.Response(body=body))
+    async with place.source(api.url) as source:
+        # What is longer than the buffer comes whole all the same.
+        assert len((await page(source)).records) == 20_000
+        kept = [
+            one for one in gc.get_objects() if type(one) is SSLProtocol and one._server_hostname
+        ]
+        assert {len(one._ssl_buffer) for one in kept} == {64 * 1024}
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
