@@ -173,7 +173,8 @@ class CommitLog(Protocol):
     async def commit(self, batch: Batch) -> None:
         """Commit the batch; after it returns, a `read_committed` reader sees all of it, once.
 
-        Other feeds' batches may share the transaction. Cancelling it leaves the outcome unknown.
+        Other feeds' batches may share the transaction; one that publishes nothing may wait a second for
+        them. Cancelling it leaves the outcome unknown.
 
         Raises:
             Rewound: nothing or everything of it is committed; restore tells which. Decide anew.

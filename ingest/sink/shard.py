@@ -30,6 +30,9 @@ _BACKOFF_CAP_SECONDS = 3.0
 _RELEASE_SECONDS = 3.0
 _REPORT_SECONDS = 20.0
 """How long a status that is not urgent waits for a transaction to ride along with."""
+_PATIENCE_SECONDS = 1.0
+"""How long a batch that publishes nothing waits for company: in a quiet fleet most are watermarks, one for
+each tenant every few minutes, and a transaction costs as much as the reading that led to it."""
 _CONTESTED_FENCES = 6
 _CONTESTED_SPAN_SECONDS = 60.0
 _CONTESTED_PAUSE_SECONDS = 30.0
@@ -111,6 +114,7 @@ class Shard:
         self._handed: set[str] = set()
         self._queue: deque[_Pending] = deque()
         self._wake = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
         self._alone: set[FeedKey] = set()
         self._reports: dict[bytes, bytes | None] = {}
         self._tenure = 0
@@ -152,7 +156,11 @@ class Shard:
             raise Rewound("the shard went back to its checkpoint")
         pending = _Pending(batch)
         self._queue.append(pending)
-        self._wake.set()
+        if batch.records:
+            self._wake.set()
+        elif self._alarm is None:
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_later(_PATIENCE_SECONDS, self._wake.set)
         await pending.done
 
     def report(self, tenant: bytes, status: bytes | None, *, soon: bool) -> None:
@@ -234,15 +242,17 @@ class Shard:
         records = 0
         while not self._rewind and records < _RECORDS_PER_PRODUCER:
             await self._wake.wait()
+            self._wake.clear()
             group = self._next_group()
-            if not group and not self._reports:
-                self._wake.clear()
-                if self._queue:
-                    self._wake.set()
-                continue
-            records += await self._commit_group(producer, group)
+            if self._queue:
+                self._wake.set()
+            if group or self._reports:
+                records += await self._commit_group(producer, group)
 
     def _next_group(self) -> list[_Pending]:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         group: list[_Pending] = []
         size = 0
         while self._queue:

@@ -51,14 +51,20 @@ class OnBroker:
         )
 
     def make(self, *, client_id="app-1", **changes):
+        self._registry = CollectorRegistry()
         return KafkaCommitLog(
             settings=self.settings(**changes),
             client_id=client_id,
-            metrics=SinkMetrics(CollectorRegistry()),
+            metrics=SinkMetrics(self._registry),
             clock=SystemClock(),
             log=structlog.get_logger(),
             rng=random.Random(1),
         )
+
+    def transactions(self):
+        """Return how many were committed since the log was made."""
+        name = "defender_ingest_transactions_total"
+        return self._registry.get_sample_value(name, {"outcome": "committed"})
 
     @asynccontextmanager
     async def open(self, **changes):
@@ -275,6 +281,32 @@ async def test_neighbours_share_transactions_and_each_is_committed_once(broker):
         await asyncio.gather(work(FEED, 0), work(NEIGHBOUR, 100))
     assert len(await broker.values()) == 40
     assert len(set(await broker.values())) == 40
+
+
+async def test_what_publishes_nothing_waits_for_company_and_then_goes_alone(broker):
+    async with broker.open() as log:
+        restored = {feed: await log.restore(feed) for feed in (FEED, NEIGHBOUR)}
+        before = broker.transactions()
+        watermark = asyncio.create_task(log.commit(batch(restored[FEED], [], state=b"w1")))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await log.commit(batch(restored[NEIGHBOUR], [alert(1, NEIGHBOUR)], NEIGHBOUR))
+        await watermark
+        assert broker.transactions() == before + 1
+        await log.commit(batch(restored[FEED], [], state=b"w2"))
+        assert broker.transactions() == before + 2
+    async with broker.open() as log:
+        assert (await log.restore(FEED)).records == {str(FEED).encode(): b"w2"}
+
+
+async def test_what_waits_for_company_is_committed_before_the_shard_is_given_up(broker):
+    async with broker.open() as log:
+        restored = await log.restore(FEED)
+        watermark = asyncio.create_task(log.commit(batch(restored, [], state=b"w1")))
+        await asyncio.sleep(0)
+    await watermark
+    async with broker.open() as log:
+        assert (await log.restore(FEED)).records == {str(FEED).encode(): b"w1"}
 
 
 async def test_a_record_that_the_broker_refuses_names_itself_and_harms_no_neighbour(broker):
