@@ -171,18 +171,18 @@ class Fleet:
         line_at = self._clock.monotonic() + _LINE_SECONDS
         while True:
             await self._clock.sleep(_LOOK_SECONDS)
+            now = self._clock.monotonic()
             for reader in list(self._readers.values()):
-                reader.worker.notice_lag()
-                self._report_if_due(reader)
-            if self._clock.monotonic() >= line_at:
+                reader.worker.notice_lag(now)
+                self._report_if_due(reader, now)
+            if now >= line_at:
                 line_at += _LINE_SECONDS
                 self._say()
                 for status in self._unread.values():
                     self._report(status, soon=False)
 
-    def _report_if_due(self, reader: _Reader) -> None:
+    def _report_if_due(self, reader: _Reader, now: float) -> None:
         transitions, at = reader.reported
-        now = self._clock.monotonic()
         news = reader.worker.transitions != transitions
         if news or now - at >= RENEW_SECONDS:
             reader.reported = (reader.worker.transitions, now)

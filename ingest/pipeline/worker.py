@@ -102,12 +102,12 @@ class Worker:
         """Delete the checkpoint of a tenant that was removed; `run` must have ended."""
         await self._poller.forget()
 
-    def notice_lag(self) -> None:
-        """Say that the feed is catching up if its reading has been under way for long."""
+    def notice_lag(self, now: float) -> None:
+        """Say that the feed is catching up if its reading has been under way for long; `now` is monotonic."""
         since = self._read_since
         if since is None or self._status.state not in (State.HEALTHY, State.STARTING):
             return
-        if self._clock.monotonic() - since > _LAG_INTERVALS * self._schedule.interval:
+        if now - since > _LAG_INTERVALS * self._schedule.interval:
             reason = "one reading takes longer than three intervals"
             self._turn(State.CATCHING_UP, "catching_up", reason, Blame.NOBODY)
 

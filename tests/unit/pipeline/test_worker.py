@@ -293,10 +293,10 @@ async def test_a_reading_that_takes_longer_than_three_intervals_is_catching_up()
     worker, _ = make(seconds=400.0)
     async with living(worker):
         await asyncio.sleep(100)
-        worker.notice_lag()
+        worker.notice_lag(asyncio.get_running_loop().time())
         assert worker.status.state is State.STARTING
         await asyncio.sleep(100)
-        worker.notice_lag()
+        worker.notice_lag(asyncio.get_running_loop().time())
         assert worker.status.state is State.CATCHING_UP
         assert worker.status.blame is Blame.NOBODY
         await asyncio.sleep(250)
@@ -307,7 +307,7 @@ async def test_between_two_readings_nothing_lags():
     worker, _ = make(Throttled("wait", retry_after=3000.0))
     async with living(worker):
         await asyncio.sleep(2000)
-        worker.notice_lag()
+        worker.notice_lag(asyncio.get_running_loop().time())
         assert worker.status.state is State.THROTTLED
 
 
