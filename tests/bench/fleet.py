@@ -33,6 +33,7 @@ _LOOK_SECONDS = 2.5
 _SAMPLE_SECONDS = 5
 _SOAK_SAMPLE_SECONDS = 60
 _FLAT = 0.02
+_RECONCILE_SECONDS = 3600
 
 
 class Measure:
@@ -47,7 +48,7 @@ class Measure:
         look_back = str(arguments.look_back)
         self.child = run.daemon(
             POLL__PARKED_PROBE_SECONDS="10",
-            POLL__RECONCILE_INTERVAL_SECONDS="3600",
+            POLL__RECONCILE_INTERVAL_SECONDS=str(_RECONCILE_SECONDS),
             POLL__RECONCILE_LOOK_BACK_SECONDS=look_back,
         )
         self.url = ""
@@ -168,8 +169,8 @@ class Measure:
         async with Trial(subject=subject, cloud=cloud) as trial:
             await self.start("cold_start")
             await trial.find_topics()
-            # What all of them do at once at the start is over after an interval.
-            await asyncio.sleep(self.arguments.interval + 15)
+            # What all of them do after a start is over: the first readings, and the first reconciliations.
+            await asyncio.sleep(max(self.arguments.interval, _RECONCILE_SECONDS / 10) + 15)
             p99 = await self.steady(arrivals)
             if self.arguments.soak:
                 await self.soak()
