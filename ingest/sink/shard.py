@@ -275,6 +275,9 @@ class Shard:
         reports: dict[bytes, bytes | None] = {}
         if not alone:
             reports, self._reports = self._reports, {}
+        elif self._reports:
+            # They are for the next one, and nobody else may come.
+            self._wake.set()
         self._busy = True
         try:
             records = await producer.transact(

@@ -4,7 +4,7 @@ import asyncio
 import random
 import uuid
 import zlib
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import pytest
@@ -451,6 +451,20 @@ async def test_a_status_is_written_with_the_shards_own_producer(broker):
             await asyncio.sleep(0.05)
     assert [(record.key, record.value) for record in found] == [(FEED.tenant.encode(), b"well")]
     assert found[0].partition == shard_of(FEED.tenant, SHARDS)
+
+
+async def test_a_status_that_may_not_ride_along_with_a_feed_tried_alone_goes_next(broker):
+    async with broker.open() as log:
+        restored = await log.restore(FEED)
+        huge = Record(Topic.ALERTS, b"huge", random.Random(1).randbytes(1_500_000), [])
+        with suppress(Rewound):
+            await log.commit(batch(restored, [huge]))
+        restored = await log.restore(FEED)
+        log.report(FEED.tenant, b"well", soon=True)
+        await log.commit(batch(restored, [alert(1)]))
+        while not (found := await broker.read("tenant-status")):
+            await asyncio.sleep(0.05)
+    assert [record.value for record in found] == [b"well"]
 
 
 async def test_owners_one_after_another_share_what_may_be_called_at_once(broker):
