@@ -244,10 +244,15 @@ class Shard:
             await self._wake.wait()
             self._wake.clear()
             group = self._next_group()
-            if self._queue:
+            alone = bool(group) and group[0].batch.feed in self._alone
+            reports: dict[bytes, bytes | None] = {}
+            if not alone:
+                reports, self._reports = self._reports, reports
+            if self._queue or self._reports:
+                # What is left is for the next one, and nobody else may come.
                 self._wake.set()
-            if group or self._reports:
-                records += await self._commit_group(producer, group)
+            if group or reports:
+                records += await self._commit_group(producer, group, reports, alone=alone)
 
     def _next_group(self) -> list[_Pending]:
         if self._alarm is not None:
@@ -269,15 +274,15 @@ class Shard:
                 break
         return group
 
-    async def _commit_group(self, producer: ShardProducer, group: list[_Pending]) -> int:
+    async def _commit_group(
+        self,
+        producer: ShardProducer,
+        group: list[_Pending],
+        reports: dict[bytes, bytes | None],
+        *,
+        alone: bool,
+    ) -> int:
         began = self._clock.monotonic()
-        alone = bool(group) and group[0].batch.feed in self._alone
-        reports: dict[bytes, bytes | None] = {}
-        if not alone:
-            reports, self._reports = self._reports, {}
-        elif self._reports:
-            # They are for the next one, and nobody else may come.
-            self._wake.set()
         self._busy = True
         try:
             records = await producer.transact(
