@@ -9,13 +9,15 @@ import asyncio
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import OutOfOrderSequenceNumber
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from ingest.pipeline.ports import Batch, Topic
-from ingest.sink.connection import close
+from ingest.settings.models import Kafka
+from ingest.sink.connection import BATCH_BYTES, Connection, close
 from ingest.sink.refusals import is_fenced, record_reason
 from ingest.sink.topics import TopicLimits, TopicNames
 
@@ -68,6 +70,26 @@ class ShardProducer:
         self._limits = limits
         self._shard = shard
         self._timeout = timeout_seconds
+
+    @classmethod
+    def of(
+        cls,
+        shard: int,
+        *,
+        settings: Kafka,
+        connection: Connection,
+        names: TopicNames,
+        limits: TopicLimits,
+    ) -> Self:
+        """Return the producer of a shard, not started."""
+        size = min(BATCH_BYTES, limits.alert_bytes, limits.quarantine_bytes)
+        return cls(
+            producer=connection.producer(names.transactional_id(shard), batch_bytes=size),
+            names=names,
+            limits=limits,
+            shard=shard,
+            timeout_seconds=settings.transaction_timeout_seconds,
+        )
 
     async def start(self) -> None:
         """Initialise the transactional id: fences the former owner and ends what it left open."""

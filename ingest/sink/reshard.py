@@ -29,7 +29,7 @@ from ingest.sink.refusals import TROUBLE, is_fenced
 from ingest.sink.restore import OWNER, read_back, read_newest, refuse_a_strangers
 from ingest.sink.rights import commands
 from ingest.sink.takeover import Replica
-from ingest.sink.topics import TopicLimits, TopicNames, Topics
+from ingest.sink.topics import TopicNames, Topics
 
 SETTLE_SECONDS = LIMITS_SECONDS + 2.0
 """So long after the topics grew, no replica that knew them smaller takes a shard over any more."""
@@ -195,24 +195,19 @@ class Reshard:
 
         async def start(shard: int) -> None:
             async with starting:
-                await self._producer(shard, limits).start()
+                producer = self._producers[shard] = ShardProducer.of(
+                    shard,
+                    settings=self._settings,
+                    connection=self._connection,
+                    names=self._names,
+                    limits=limits,
+                )
+                await producer.start()
 
         started = await asyncio.gather(*map(start, range(self._to)), return_exceptions=True)
         if failures := [one for one in started if one is not None]:
             raise failures[0]
         await self._refuse_while_read(admin)
-
-    def _producer(self, shard: int, limits: TopicLimits) -> ShardProducer:
-        size = min(512 * 1024, limits.alert_bytes, limits.quarantine_bytes)
-        identity = self._names.transactional_id(shard)
-        producer = self._producers[shard] = ShardProducer(
-            producer=self._connection.producer(identity, batch_bytes=size),
-            names=self._names,
-            limits=limits,
-            shard=shard,
-            timeout_seconds=self._settings.transaction_timeout_seconds,
-        )
-        return producer
 
     async def _empty_of_strangers(self, shard: int) -> None:
         """Move everybody out of a shard who belongs to another one."""

@@ -103,15 +103,12 @@ class TakeOver:
             Exception: aiokafka's; whatever it is, the producer is thrown away.
         """
         await self._claim(self._number)
-        limits = await self._limits()
-        size = min(512 * 1024, limits.alert_bytes, limits.quarantine_bytes)
-        identity = self._names.transactional_id(self._number)
-        producer = ShardProducer(
-            producer=self._connection.producer(identity, batch_bytes=size),
+        producer = ShardProducer.of(
+            self._number,
+            settings=self._settings,
+            connection=self._connection,
             names=self._names,
-            limits=limits,
-            shard=self._number,
-            timeout_seconds=self._settings.transaction_timeout_seconds,
+            limits=await self._limits(),
         )
         try:
             await producer.start()
