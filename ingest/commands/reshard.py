@@ -3,8 +3,6 @@
 import argparse
 import asyncio
 import os
-import socket
-import uuid
 from collections.abc import Callable
 
 import structlog
@@ -23,12 +21,11 @@ def perform(
     Raises:
         IngestError: it was refused, or is not finished; the message says which.
     """
-    name = f"{socket.gethostname()}:{os.getpid()}"
     to = arguments.to
     reshard = Reshard(
         settings=settings.kafka,
         to=to,
-        replica=Replica(name, uuid.uuid4().hex, settings.entra.client_id),
+        replica=Replica.here(settings.entra.client_id),
         clock=SystemClock(),
         log=structlog.get_logger("defender_ingest"),
         settle_seconds=SETTLE_SECONDS,

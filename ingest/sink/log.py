@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import socket
-import uuid
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
@@ -22,7 +21,7 @@ from ingest.sink.refusals import TROUBLE
 from ingest.sink.restore import refuse_a_strangers
 from ingest.sink.roster import Roster
 from ingest.sink.shard import Shard
-from ingest.sink.takeover import Replica
+from ingest.sink.takeover import Replica, TakeOver
 from ingest.sink.topics import TopicLimits, Topics
 from ingest.telemetry.metrics import SinkMetrics
 
@@ -58,11 +57,7 @@ class KafkaCommitLog:
             settings=settings, client_id=f"defender-ingest-{socket.gethostname()}-{os.getpid()}"
         )
         self._topics = Topics(settings=settings, connection=self._connection, log=log)
-        self._replica = Replica(
-            name=f"{socket.gethostname()}:{os.getpid()}",
-            instance=uuid.uuid4().hex,
-            installation=client_id,
-        )
+        self._replica = Replica.here(client_id)
         self.membership = Membership(
             connection=self._connection,
             group=self._topics.names.group,
@@ -214,15 +209,24 @@ class KafkaCommitLog:
         """Return a shard's object; it outlives its being placed here, and serves only then."""
         shard = self._shards.get(number)
         if shard is None:
-            shard = self._shards[number] = Shard(
+            names = self._topics.names
+            taking_over = TakeOver(
                 number=number,
                 settings=self._settings,
                 connection=self._connection,
-                names=self._topics.names,
+                names=names,
                 claim=self.membership.claim,
                 is_removed=self._is_removed,
                 limits=self._fresh_limits,
                 replica=self._replica,
+                clock=self._clock,
+                on_discard=self._keep_until_done,
+            )
+            shard = self._shards[number] = Shard(
+                taking_over=taking_over,
+                settings=self._settings,
+                connection=self._connection,
+                names=names,
                 clock=self._clock,
                 rng=self._rng,
                 metrics=self._metrics,

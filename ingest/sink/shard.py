@@ -7,7 +7,7 @@ over is `ingest.sink.takeover`'s.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -21,8 +21,8 @@ from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
 from ingest.sink.producer import Refusal, ShardProducer
 from ingest.sink.refusals import TROUBLE, is_fenced, translate
-from ingest.sink.takeover import Replica, TakeOver
-from ingest.sink.topics import TopicLimits, TopicNames
+from ingest.sink.takeover import TakeOver
+from ingest.sink.topics import TopicNames
 from ingest.telemetry.metrics import SinkMetrics
 
 _BACKOFF_SECONDS = 0.1
@@ -61,51 +61,33 @@ class Shard:
     """One partition of the checkpoints topic and the transactional id that names it, while they are ours.
 
     Args:
-        number: the partition.
-        claim: returns once the group confirms that a shard is ours, or raises `NotOwner`.
-        is_removed: tells whether a tenant was removed, and its checkpoint is to be forgotten.
-        limits: asks for the topics' present limits; an operator may change them.
+        taking_over: takes it over, each time round.
         on_discard: is given the task that ends a producer which was thrown away.
     """
 
     def __init__(
         self,
         *,
-        number: int,
+        taking_over: TakeOver,
         settings: Kafka,
         connection: Connection,
         names: TopicNames,
-        claim: Callable[[int], Awaitable[None]],
-        is_removed: Callable[[str], bool],
-        limits: Callable[[], Awaitable[TopicLimits]],
-        replica: Replica,
         clock: Clock,
         rng: random.Random,
         metrics: SinkMetrics,
         log: structlog.stdlib.BoundLogger,
         on_discard: Callable[[asyncio.Task[None]], None],
     ) -> None:
-        self.number = number
+        self.number = taking_over.number
         self.trouble = "not initialised yet"
         self._settings = settings
         self._connection = connection
         self._names = names
-        self._taking_over = TakeOver(
-            number=number,
-            settings=settings,
-            connection=connection,
-            names=names,
-            claim=claim,
-            is_removed=is_removed,
-            limits=limits,
-            replica=replica,
-            clock=clock,
-            on_discard=on_discard,
-        )
+        self._taking_over = taking_over
         self._clock = clock
         self._rng = rng
         self._metrics = metrics
-        self._log = log.bind(shard=number)
+        self._log = log.bind(shard=self.number)
         self._on_discard = on_discard
         self._epoch = 0
         self._ready = asyncio.Event()

@@ -8,10 +8,12 @@ yet, from fencing their rightful owner.
 
 import asyncio
 import json
+import os
+import socket
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from aiokafka import TopicPartition
 
@@ -35,6 +37,11 @@ class Replica:
     name: str
     instance: str
     installation: str
+
+    @classmethod
+    def here(cls, installation: str) -> Self:
+        """Return this process as a replica of an installation."""
+        return cls(f"{socket.gethostname()}:{os.getpid()}", uuid.uuid4().hex, installation)
 
     def takes_over(self, *, group: str, nonce: str) -> bytes:
         """Return the value of a take-over record; by its nonce it is known again."""
@@ -83,7 +90,7 @@ class TakeOver:
         clock: Clock,
         on_discard: Callable[[asyncio.Task[None]], None],
     ) -> None:
-        self._number = number
+        self.number = number
         self._settings = settings
         self._connection = connection
         self._names = names
@@ -102,9 +109,9 @@ class TakeOver:
             TimeoutError: its checkpoints could not be read in time.
             Exception: aiokafka's; whatever it is, the producer is thrown away.
         """
-        await self._claim(self._number)
+        await self._claim(self.number)
         producer = ShardProducer.of(
-            self._number,
+            self.number,
             settings=self._settings,
             connection=self._connection,
             names=self._names,
@@ -112,7 +119,7 @@ class TakeOver:
         )
         try:
             await producer.start()
-            await self._claim(self._number)
+            await self._claim(self.number)
             nonce = uuid.uuid4().hex
             owner = self._replica.takes_over(group=self._names.group, nonce=nonce)
             await self._write(producer, {OWNER: owner})
@@ -133,7 +140,7 @@ class TakeOver:
         return (await self._read(None)).owner or {}
 
     async def _read(self, nonce: str | None) -> Readback:
-        partition = TopicPartition(self._names.checkpoints, self._number)
+        partition = TopicPartition(self._names.checkpoints, self.number)
         return await read_back(self._connection, partition, nonce=nonce, seconds=_RESTORE_SECONDS)
 
     async def _settle(self, producer: ShardProducer, found: Readback) -> float:

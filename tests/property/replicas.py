@@ -19,6 +19,7 @@ from ingest.pipeline.ports import Batch, Record, Topic
 from ingest.settings.models import Kafka
 from ingest.sink.shard import Shard
 from ingest.sink.takeover import Replica as Identity
+from ingest.sink.takeover import TakeOver
 from ingest.sink.topics import TopicLimits, TopicNames
 from ingest.telemetry.metrics import SinkMetrics
 from tests.fakes.broker import Broker
@@ -80,15 +81,24 @@ class Replica:
         self.defects: list[BaseException] = []
         self._group = group
         self._clock = ProcessClock(self.process)
-        self.shard = self.shard_class(
+        kafka = Kafka(bootstrap_servers=["memory:9092"], transaction_timeout_seconds=5)
+        taking_over = TakeOver(
             number=SHARD,
-            settings=Kafka(bootstrap_servers=["memory:9092"], transaction_timeout_seconds=5),
+            settings=kafka,
             connection=self.connection,
             names=self.names,
             claim=self.claim,
             is_removed=lambda _: False,
             limits=self._limits,
             replica=Identity(name=name, instance=name, installation="app"),
+            clock=self._clock,
+            on_discard=self.process.keep,
+        )
+        self.shard = self.shard_class(
+            taking_over=taking_over,
+            settings=kafka,
+            connection=self.connection,
+            names=self.names,
             clock=self._clock,
             rng=rng,
             metrics=SinkMetrics(CollectorRegistry()),
