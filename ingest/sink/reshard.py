@@ -162,10 +162,7 @@ class Reshard:
     async def _partitions(self, admin: AIOKafkaAdminClient, *, led: bool = False) -> dict[str, int]:
         """Return how many partitions each topic has, or how many of them have a leader."""
         names = list(self._names.by_shard)
-        # Listed first: to describe an absent topic makes it, where brokers are set to do so.
-        present = set(await admin.list_topics())
-        if missing := [name for name in names if name not in present]:
-            await self._topics.refuse_hidden(admin, missing)
+        if missing := await self._topics.missing(admin, names):
             raise CommandRefused(
                 f"topics are missing: {', '.join(missing)}. Check kafka.prefix; an installation that never "
                 "ran needs no more than another kafka.shards"

@@ -3,7 +3,8 @@
 Only `ingest.sink.reshard` adds partitions, since it moves who belongs into them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -150,18 +151,10 @@ class Topics:
             TopicMismatch: naming topic, property, what was found, what is needed, and the remedy.
             SinkError: the brokers cannot be reached, or do not allow it.
         """
-        admin = self._connection.admin()
-        try:
-            await admin.start()
+        async with self._asking("reach or describe topics on") as admin:
             if self._settings.create_topics:
                 await self._create(admin)
             return await self._check(admin)
-        except TROUBLE as error:
-            raise await self._connection.explain(
-                error, "reach or describe topics on", self._connection.servers
-            ) from error
-        finally:
-            await admin.close()
 
     async def absent(self) -> list[str]:
         """Return the topics that are not there, and make none.
@@ -169,20 +162,8 @@ class Topics:
         Raises:
             SinkError: the brokers cannot be reached.
         """
-        admin = self._connection.admin()
-        try:
-            await admin.start()
-            present = set(await admin.list_topics())
-            missing = [name for name in self.names.all if name not in present]
-            if missing:
-                await self.refuse_hidden(admin, missing)
-        except TROUBLE as error:
-            raise await self._connection.explain(
-                error, "list topics on", self._connection.servers
-            ) from error
-        finally:
-            await admin.close()
-        return missing
+        async with self._asking("list topics on") as admin:
+            return await self.missing(admin, self.names.all)
 
     async def differences(self) -> list[str]:
         """Return what is not as `needed` says, each in words; an empty list is a cluster that fits.
@@ -190,25 +171,14 @@ class Topics:
         Raises:
             SinkError: the brokers cannot be reached, or do not allow it.
         """
-        admin = self._connection.admin()
-        try:
-            await admin.start()
-            present = set(await admin.list_topics())
-            missing = [name for name in self.names.all if name not in present]
-            if missing:
-                await self.refuse_hidden(admin, missing)
-            names = [name for name in self.names.all if name in present]
+        async with self._asking("describe topics on") as admin:
+            missing = await self.missing(admin, self.names.all)
+            names = [name for name in self.names.all if name not in missing]
             described = {
                 topic["topic"]: topic["partitions"]
                 for topic in (await admin.describe_topics(names) if names else [])
             }
             configs = await self._configs(admin, names)
-        except TROUBLE as error:
-            raise await self._connection.explain(
-                error, "describe topics on", self._connection.servers
-            ) from error
-        finally:
-            await admin.close()
         found = []
         for plan in needed(self._settings):
             if plan.name in missing:
@@ -219,23 +189,39 @@ class Topics:
 
     async def limits(self) -> TopicLimits:
         """Ask for the limits again: an operator may have changed them."""
+        async with self._asking("describe topics on") as admin:
+            return await self._check(admin)
+
+    async def missing(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[str]:
+        """Return those of some topics that are not there; one that is hidden from us is no such.
+
+        They are listed: to describe an absent topic makes it, where brokers are set to do so.
+
+        Raises:
+            SinkForbidden: naming what lacks.
+        """
+        present = set(await admin.list_topics())
+        missing = [name for name in names if name not in present]
+        if missing:
+            await self._refuse_hidden(admin, missing)
+        return missing
+
+    @asynccontextmanager
+    async def _asking(self, doing: str) -> AsyncIterator[AIOKafkaAdminClient]:
+        """Give an admin client; its trouble is raised as our own error, in words."""
         admin = self._connection.admin()
         try:
             await admin.start()
-            return await self._check(admin)
+            yield admin
         except TROUBLE as error:
-            raise await self._connection.explain(
-                error, "describe topics on", self._connection.servers
-            ) from error
+            raise await self._connection.explain(error, doing, self._connection.servers) from error
         finally:
             await admin.close()
 
     async def _create(self, admin: AIOKafkaAdminClient) -> None:
-        present = set(await admin.list_topics())
-        plans = [plan for plan in needed(self._settings) if plan.name not in present]
-        if not plans:
+        missing = await self.missing(admin, self.names.all)
+        if not missing:
             return
-        await self.refuse_hidden(admin, [plan.name for plan in plans])
         absent = [
             NewTopic(
                 name=plan.name,
@@ -243,7 +229,8 @@ class Topics:
                 replication_factor=plan.replication_factor,
                 topic_configs=dict(plan.config),
             )
-            for plan in plans
+            for plan in needed(self._settings)
+            if plan.name in missing
         ]
         answer = await admin.create_topics(absent)
         lacks = [
@@ -295,13 +282,9 @@ class Topics:
     async def _partitions(self, admin: AIOKafkaAdminClient) -> dict[str, int]:
         """Return how many partitions each topic has."""
         names = list(self.names.all)
-        # Listed first: to describe an absent topic makes it, where brokers are set to do so.
-        present = set(await admin.list_topics())
-        missing = [name for name in names if name not in present]
+        missing = await self.missing(admin, names)
         partitions: dict[str, int] = {}
-        if missing:
-            await self.refuse_hidden(admin, missing)
-        else:
+        if not missing:
             for topic in await admin.describe_topics(names):
                 if topic["error_code"] == 0:
                     partitions[topic["topic"]] = len(topic["partitions"])
@@ -316,7 +299,7 @@ class Topics:
             )
         return partitions
 
-    async def refuse_hidden(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    async def _refuse_hidden(self, admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
         """Refuse what is there and only hidden from us: a topic without any right on it is not listed.
 
         Raises:
