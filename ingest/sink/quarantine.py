@@ -8,9 +8,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from ingest.sink.connection import Connection, close
 from ingest.sink.refusals import TROUBLE
+from ingest.sink.restore import read_through
 
 _SECONDS = 300.0
-_POLL_MS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +62,12 @@ async def read_quarantine(
         SinkError: it cannot be read, or not in time.
     """
     assembly = _Assembly(keep)
-    consumer = connection.consumer()
     try:
         async with asyncio.timeout(seconds):
-            places = await _places(connection, topic)
-            if not places:
-                return []
-            await consumer.start()
-            consumer.assign(places)
-            await consumer.seek_to_beginning(*places)
-            ends = await consumer.end_offsets(places)
-            while [place for place in places if await consumer.position(place) < ends[place]]:
-                for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
-                    for record in records:
-                        assembly.take(record)
+            if places := await _places(connection, topic):
+                await read_through(connection, places, assembly.take, seconds=seconds)
     except TROUBLE as error:
         raise await connection.explain(error, "read", topic) from error
-    finally:
-        await close(consumer)
     return sorted(assembly.found.values(), key=lambda one: one.at)
 
 

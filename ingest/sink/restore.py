@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from ingest.errors import TopicMismatch
@@ -135,6 +135,28 @@ async def read_newest(
         Exception: aiokafka's.
     """
     newest: dict[TopicPartition, dict[bytes, bytes]] = {at: {} for at in partitions}
+
+    def take(record: ConsumerRecord) -> None:
+        _take(newest[TopicPartition(record.topic, record.partition)], record.key, record.value)
+
+    await read_through(connection, partitions, take, seconds=seconds)
+    return [newest[at] for at in partitions]
+
+
+async def read_through(
+    connection: Connection,
+    partitions: Sequence[TopicPartition],
+    take: Callable[[ConsumerRecord], None],
+    *,
+    seconds: float,
+) -> None:
+    """Give every committed record of some partitions to `take`, from their beginning to their present end.
+
+    Raises:
+        SinkForbidden: we may not read them.
+        TimeoutError: if it takes longer.
+        Exception: aiokafka's.
+    """
     consumer = connection.consumer()
     try:
         async with asyncio.timeout(seconds):
@@ -143,15 +165,14 @@ async def read_newest(
             await consumer.seek_to_beginning(*partitions)
             ends = await consumer.end_offsets(partitions)
             while [at for at in partitions if await consumer.position(at) < ends[at]]:
-                for at, records in (await consumer.getmany(timeout_ms=_POLL_MS)).items():
+                for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
                     for record in records:
-                        _take(newest[at], record.key, record.value)
+                        take(record)
     except TopicAuthorizationFailedError as error:
         topics = ", ".join(sorted({at.topic for at in partitions}))
         raise await connection.explain(error, "read", topics) from error
     finally:
         await close(consumer)
-    return [newest[at] for at in partitions]
 
 
 def _take(newest: dict[bytes, bytes], key: bytes | None, value: bytes | None) -> None:
