@@ -7,22 +7,19 @@ import argparse
 import asyncio
 import base64
 import json
-import shutil
 import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import structlog
-
+from ingest.commands.acts import Acts
 from ingest.commands.desk import open_desk
-from ingest.commands.table import table
+from ingest.commands.table import table, terminal_width
 from ingest.errors import CommandRefused
 from ingest.model.enrolment import Signature, to_order
 from ingest.model.instant import format_instant, from_unix
 from ingest.model.roster import Order, OrderKind
-from ingest.runtime.clock import SystemClock
 from ingest.runtime.whoami import whoami
 from ingest.settings.models import Settings
 from ingest.sink.connection import Connection
@@ -45,16 +42,7 @@ def perform(
     return asyncio.run(_Acts(settings, arguments, say).perform())
 
 
-class _Acts:
-    def __init__(
-        self, settings: Settings, words: argparse.Namespace, say: Callable[[str], None]
-    ) -> None:
-        self._settings = settings
-        self._words = words
-        self._say = say
-        self._clock = SystemClock()
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("defender_ingest")
-
+class _Acts(Acts):
     async def perform(self) -> int:
         """Do the act; return the exit code."""
         match self._words.act:
@@ -77,9 +65,9 @@ class _Acts:
             for one in found:
                 self._say(json.dumps(_document(one), ensure_ascii=False))
             return 0
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         if found:
-            for line in table(_HEADER, [_row(one) for one in found], width, spare=_SPARE):
+            rows = [_row(one) for one in found]
+            for line in table(_HEADER, rows, terminal_width(), spare=_SPARE):
                 self._say(line)
         self._say(_count(found))
         return 0

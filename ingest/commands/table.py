@@ -1,5 +1,7 @@
 """Plain text in columns, fitted to the terminal: what does not fit is cut where it hurts least."""
 
+import shutil
+import sys
 import unicodedata
 from collections.abc import Sequence
 
@@ -9,6 +11,11 @@ _ENOUGH = 40
 """Columns that the last one is given before others are left out for it."""
 
 _CUT = "…"
+
+
+def terminal_width() -> int | None:
+    """Return how many columns standard output has, None where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def table(

@@ -2,8 +2,6 @@
 
 import argparse
 import asyncio
-import shutil
-import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -11,10 +9,10 @@ from dataclasses import replace
 from difflib import get_close_matches
 from urllib.parse import quote
 
-import structlog
-
+from ingest.commands.acts import Acts
 from ingest.commands.desk import Desk, open_desk
 from ingest.commands.listing import Listing
+from ingest.commands.table import terminal_width
 from ingest.errors import CommandRefused
 from ingest.identity.directory import domain_of, tenant_of_domain
 from ingest.identity.http import TokenHttp
@@ -32,7 +30,6 @@ from ingest.model.enrolment import (
 from ingest.model.instant import format_instant, from_unix
 from ingest.model.roster import Order, OrderKind, Origin, Registration, Standing
 from ingest.model.tenant import Feed, Tenant, is_guid, labels_of
-from ingest.runtime.clock import SystemClock
 from ingest.runtime.whoami import whoami
 from ingest.settings.models import Settings
 from ingest.settings.tenants_file import load_tenants
@@ -61,17 +58,8 @@ def perform(
     return asyncio.run(_Acts(settings, arguments, say).perform())
 
 
-class _Acts:
+class _Acts(Acts):
     """One command: its words, and what each act needs of the world."""
-
-    def __init__(
-        self, settings: Settings, words: argparse.Namespace, say: Callable[[str], None]
-    ) -> None:
-        self._settings = settings
-        self._words = words
-        self._say = say
-        self._clock = SystemClock()
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger("defender_ingest")
 
     async def perform(self) -> int:
         """Do the act; return the exit code."""
@@ -98,9 +86,8 @@ class _Acts:
                 now=self._clock.unix(),
                 state=self._words.state,
             )
-        on_terminal = sys.stdout.isatty()
-        width = shutil.get_terminal_size().columns if on_terminal else None
-        for line in listing.as_json() if self._words.json else listing.as_table(width):
+        in_json = self._words.json
+        for line in listing.as_json() if in_json else listing.as_table(terminal_width()):
             self._say(line)
         return 0
 

@@ -4,13 +4,11 @@ import argparse
 import asyncio
 import json
 import shlex
-import shutil
-import sys
 from collections.abc import Callable, Iterable
 
 import structlog
 
-from ingest.commands.table import table
+from ingest.commands.table import table, terminal_width
 from ingest.errors import CommandRefused
 from ingest.settings.models import Kafka, Settings
 from ingest.sink.connection import Connection
@@ -45,8 +43,7 @@ def perform(
         grants = (right.command(arguments.kafka_acls) for right in rights)
         lines = (grant.replace("kafka-acls", start, 1) for grant in grants)
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        lines = table(_HEADER, [_row(plan) for plan in plans], width)
+        lines = table(_HEADER, [_row(plan) for plan in plans], terminal_width())
     for line in lines:
         say(line)
     return 0
@@ -60,7 +57,7 @@ def _check(kafka: Kafka, say: Callable[[str], None]) -> int:
         log=structlog.get_logger("defender_ingest"),
         rights=commands(TopicNames.of(kafka))["topics --check"],
     )
-    found = asyncio.run(_differences(topics))
+    found = asyncio.run(topics.differences())
     for line in found:
         say(line)
     if found:
@@ -70,10 +67,6 @@ def _check(kafka: Kafka, say: Callable[[str], None]) -> int:
         )
     say(f"{connection.servers}: all {len(topics.names.all)} topics are as they have to be")
     return 0
-
-
-async def _differences(topics: Topics) -> list[str]:
-    return await topics.differences()
 
 
 def _document(plan: TopicPlan) -> dict[str, object]:
