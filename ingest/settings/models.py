@@ -4,6 +4,7 @@ A component is given its section, never the whole. The docstring under a field i
 `docs/configuration.md` and in the schema.
 """
 
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
@@ -219,7 +220,7 @@ class Kafka(Section):
     batch_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024)
     """The most that tenants sharing a transaction put into it together."""
 
-    @property
+    @cached_property
     def routing(self) -> Route:
         """Which topic a tenant's alerts go to."""
         return Route(self.route, self.route_topics, prefix=self.prefix)
