@@ -3,18 +3,16 @@
 import ipaddress
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 
+from ingest.settings.files import Path_, Problems, check_authorities, check_secret, unreadable
 from ingest.settings.section import File, Section
 
 TokenUrl = Annotated[str, Field(pattern=r"^https://[^/\s@?#]+/[^\s?#]*$")]
-
-Path_ = tuple[str | int, ...]
-Problems = Iterator[tuple[Path_, str]]
 
 
 class Tls(Section):
@@ -181,47 +179,9 @@ def _check_sasl(sasl: Mapping[str, Any]) -> Problems:
         if not sasl.get(name):
             yield (*at, name), f"is needed for {mechanism} and not there; add it"
     if secret:
-        yield from _check_secret(at, secret, sasl)
+        yield from check_secret(at, secret, sasl)
     if isinstance(sasl.get("token_ca_file"), str):
         yield from check_authorities((*at, "token_ca_file"), sasl["token_ca_file"])
-
-
-def _check_secret(at: Path_, name: str, section: Mapping[str, Any]) -> Problems:
-    value, file = section.get(name), section.get(f"{name}_file")
-    if value and file:
-        yield (*at, name), f"is given beside {name}_file; remove one of the two"
-    elif value is None and file is None:
-        yield (*at, f"{name}_file"), f"is needed and not there; add it (or {name})"
-    elif value is not None and not str(value).strip():
-        yield (*at, name), "is empty"
-    if isinstance(file, str) and (why := unreadable(file)):
-        yield (*at, f"{name}_file"), why
-
-
-def words_in(file: Path) -> tuple[str, str]:
-    """Return what a file says, without white space around it, and why there is nothing if so."""
-    try:
-        words = file.read_text().strip()
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        return "", f"{file} cannot be read: {why}"
-    return words, "" if words else f"{file} is empty"
-
-
-def unreadable(file: str) -> str:
-    """Return why a file says nothing, empty where it does."""
-    return words_in(Path(file))[1]
-
-
-def check_authorities(at: Path_, file: str) -> Problems:
-    """Yield why a file holds no certificate authorities."""
-    try:
-        ssl.create_default_context(cafile=file)
-    except ssl.SSLError:
-        yield at, f"{file} holds no certificates in PEM form"
-    except (OSError, ValueError) as error:
-        words = error.strerror if isinstance(error, OSError) else "no file can have such a name"
-        yield at, f"{file} cannot be read: {words}"
 
 
 def _is_loopback(server: str) -> bool:

@@ -13,7 +13,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ingest.errors import SettingsError
-from ingest.settings.brokers import check_authorities, check_brokers
+from ingest.settings.brokers import check_brokers
+from ingest.settings.files import Path_, check_authorities, check_secret
 from ingest.settings.models import Settings
 
 PREFIX = "DEFENDER_INGEST_"
@@ -22,8 +23,6 @@ PREFIX = "DEFENDER_INGEST_"
 _IGNORED = frozenset((f"{PREFIX}CONFIG",))
 _MAX_BYTES = 64 * 1024 * 1024
 _MAX_DEPTH = 32
-
-Path_ = tuple[str | int, ...]
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Settings:
@@ -250,35 +249,13 @@ def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
     """Check what no field can know alone, on what was written, so that all is found in one run."""
     entra = content.get("entra")
     if isinstance(entra, dict):
-        yield from _check_secret(entra)
+        yield from check_secret(("entra",), "client_secret", entra)
     if isinstance(content.get("ca_file"), str):
         yield from check_authorities(("ca_file",), content["ca_file"])
     kafka = content.get("kafka")
     if isinstance(kafka, dict):
         yield from check_brokers(kafka)
     yield from check_tenants(content)
-
-
-def _check_secret(entra: Mapping[str, Any]) -> Iterator[tuple[Path_, str]]:
-    value, file = entra.get("client_secret"), entra.get("client_secret_file")
-    if value and file:
-        yield (
-            ("entra", "client_secret"),
-            "is given beside client_secret_file; remove one of the two",
-        )
-    elif value is None and file is None:
-        yield ("entra", "client_secret_file"), "is needed and not there; add it (or client_secret)"
-    elif value is not None and not str(value).strip():
-        yield ("entra", "client_secret"), "is empty"
-    if isinstance(file, str):
-        try:
-            empty = not Path(str(file)).read_text().strip()
-        except (OSError, ValueError) as error:
-            words = error.strerror if isinstance(error, OSError) else "it is not text"
-            yield ("entra", "client_secret_file"), f"{file} cannot be read: {words}"
-        else:
-            if empty:
-                yield ("entra", "client_secret_file"), f"{file} is empty"
 
 
 def check_tenants(content: Mapping[str, Any]) -> Iterator[tuple[Path_, str]]:

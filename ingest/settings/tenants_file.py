@@ -8,7 +8,8 @@ from pydantic import Field, ValidationError
 
 from ingest.errors import SettingsError, TenantsFileRefused
 from ingest.model.route import Route
-from ingest.settings.loader import Path_, check_tenants, in_words, problem_line, read_yaml
+from ingest.settings.files import Path_
+from ingest.settings.loader import check_tenants, in_words, problem_line, read_yaml
 from ingest.settings.models import TenantEntry
 from ingest.settings.section import Section
 

@@ -6,7 +6,7 @@ import structlog
 from pydantic import SecretStr
 
 from ingest.errors import SettingsError
-from ingest.settings.brokers import words_in
+from ingest.settings.files import words_in
 from ingest.telemetry.logs import mask_from_now_on
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("defender_ingest")
