@@ -1,7 +1,6 @@
 """A replica that is frozen between produce and commit, and wakes after its shards have moved."""
 
 import asyncio
-import json
 import time
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.trial import Subject, Trial
 from tests.crash.offsets import Offsets
+from tests.harness.said import Said, until
 from tests.harness.stage import stage
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -19,29 +19,6 @@ FLAGS = [
     *("--tenants", "40", "--births-per-minute", "6000", "--faults", "none", "--no-limits"),
     *("--poll-interval", "1", "--version-seconds", "60", "--backlog", "20"),
 ]
-
-
-class Log:
-    """What one replica logged, from now on."""
-
-    def __init__(self, child) -> None:
-        self._file = child.out
-        self._from = child.out.stat().st_size if child.out.exists() else 0
-
-    def events(self, name):
-        lines = self._file.read_bytes()[self._from :].splitlines()
-        whole = (
-            json.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")
-        )
-        return [event for event in whole if event["event"] == name]
-
-
-async def until(holds, *, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.1)
-    return found
 
 
 async def frozen_in_a_transaction(offsets, child):
@@ -66,14 +43,14 @@ async def test_a_replica_frozen_between_produce_and_commit_publishes_nothing_whe
         zombie, owner = run.daemon("zombie", **settings), run.daemon("owner", **settings)
         with zombie, owner:
             began = time.time()
-            log = Log(zombie)
+            log = Said(zombie)
             await until(lambda: len(log.events("sweep_finished")) > 100, what="a busy zombie")
             # The owner is not there yet when it is caught: all shards are the zombie's.
             owner.pause()
             async with Offsets(bootstrap=subject.bootstrap, topics=topics) as offsets:
                 left_open = await frozen_in_a_transaction(offsets, zombie)
                 owner.resume()
-                placed = Log(owner)
+                placed = Said(owner)
                 await until(
                     lambda: any(e["owned"] == 8 for e in placed.events("shards_placed")),
                     what="a take-over of all shards",
@@ -87,7 +64,7 @@ async def test_a_replica_frozen_between_produce_and_commit_publishes_nothing_whe
                 while await still_open() == names:
                     assert time.monotonic() < deadline, "the take-over ends what was left open"
                     await asyncio.sleep(0.1)
-            woken, fenced = Log(zombie), Log(owner)
+            woken, fenced = Said(zombie), Said(owner)
             zombie.resume()
             first = (await until(lambda: woken.events("shards_placed"), what="it joins again"))[0]
             # Until the group places shards on it again, it takes none from their rightful owner.
@@ -97,7 +74,7 @@ async def test_a_replica_frozen_between_produce_and_commit_publishes_nothing_whe
                 if event["timestamp"] < first["timestamp"]
             ]
             assert early == []
-            moved = Log(zombie)
+            moved = Said(zombie)
             await until(lambda: len(moved.events("sweep_finished")) > 50, what="it reads again")
             back = time.time() + 5
             async with Trial(subject=subject, cloud=cloud) as trial:
