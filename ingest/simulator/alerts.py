@@ -9,13 +9,13 @@ from urllib.parse import parse_qsl, quote, urlencode
 from isal import igzip
 
 from ingest.simulator.customer import Customer
-from ingest.simulator.entra import AUDIENCES, Grant
 from ingest.simulator.exchange import Pace, Response, api_error
 from ingest.simulator.faults import Fault, FaultBook, Layer
 from ingest.simulator.odata import ODataError, Query, read_query
 from ingest.simulator.pages import Page, render_page, select
 from ingest.simulator.population import Stored
 from ingest.simulator.times import TICKS, Timeline, http_date
+from ingest.simulator.token_endpoint import AUDIENCES, Grant
 
 PATHS = frozenset({"/api/alerts", "/api/v1.0/alerts"})
 

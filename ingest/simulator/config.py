@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from ingest.simulator.cloud import REGION, SimulatedCloud
-from ingest.simulator.entra import DEFENDER
 from ingest.simulator.times import TICKS
+from ingest.simulator.token_endpoint import DEFENDER
 
 _RECONCILE_INTERVALS = 6
 _LEAST_LOOK_BACK_SECONDS = 86_400

@@ -11,8 +11,8 @@ from urllib.parse import urlencode, urlsplit
 from ingest.errors import SourceUnavailable
 from ingest.model.tenant import Tenant
 from ingest.simulator.cloud import SimulatedCloud
-from ingest.simulator.entra import DEFENDER
 from ingest.simulator.exchange import Pace, Response
+from ingest.simulator.token_endpoint import DEFENDER
 
 _PIECE = 64 * 1024
 

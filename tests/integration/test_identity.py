@@ -30,9 +30,9 @@ from ingest.runtime.clock import SystemClock
 from ingest.settings.models import Entra, Region
 from ingest.simulator.certificates import server_context
 from ingest.simulator.cloud import REGION, Plan, SimulatedCloud
-from ingest.simulator.entra import DEFENDER
 from ingest.simulator.exchange import Pace
 from ingest.simulator.server import SimulatorServer
+from ingest.simulator.token_endpoint import DEFENDER
 from ingest.telemetry.metrics import IdentityMetrics
 from tests.harness.secrets import find_leaks
 
@@ -218,9 +218,10 @@ async def test_a_token_for_another_api_is_found_before_it_is_used(start):
     side = await start()
     tokens = await side.tokens(resource="https://graph.microsoft.com")
     assert await tokens.get(side.tenants[0])
-    side.cloud._entra._granted = lambda customer, resource, roles, *, v2: type(
-        side.cloud._entra
-    )._granted(side.cloud._entra, customer, DEFENDER, roles, v2=v2)
+    endpoint = side.cloud._entra._tokens
+    endpoint._granted = lambda customer, resource, roles, *, v2: type(endpoint)._granted(
+        endpoint, customer, DEFENDER, roles, v2=v2
+    )
     assert (await side.refusal(tokens, side.tenants[1])).reason == "wrong_audience"
 
 

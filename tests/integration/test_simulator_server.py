@@ -21,9 +21,9 @@ from ingest.settings.models import Settings
 from ingest.simulator.certificates import server_context
 from ingest.simulator.cloud import Plan, SimulatedCloud
 from ingest.simulator.config import Fitting, fitting_config, write_config
-from ingest.simulator.entra import DEFENDER
 from ingest.simulator.samples import load_answers
 from ingest.simulator.server import SimulatorServer
+from ingest.simulator.token_endpoint import DEFENDER
 
 SECRET = "the-secret"
 

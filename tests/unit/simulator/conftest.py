@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ingest.simulator.cloud import Plan, SimulatedCloud
-from ingest.simulator.entra import DEFENDER
 from ingest.simulator.exchange import Response
+from ingest.simulator.token_endpoint import DEFENDER
 
 SECRET = "the-secret-of-the-simulated-app"
 

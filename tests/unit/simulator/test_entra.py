@@ -3,7 +3,7 @@ import json
 import jwt
 import pytest
 
-from ingest.simulator.entra import DEFENDER
+from ingest.simulator.token_endpoint import DEFENDER
 
 
 def _refusal(answer):
