@@ -17,6 +17,9 @@ from pathlib import Path
 from tests.chaos.disk import lacks
 from tests.container.dockerfile import Copy, Run, Stage
 
+UNREADY_SECONDS = 10
+"""For how long a replica that takes shards over may not be ready; the chart's probe lets more pass."""
+
 BASE_ENV = {"PATH": f"{Path(sys.base_prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin"}
 _FROM_OUTSIDE = ("PIP_CERT", "PIP_INDEX_URL", "SSL_CERT_FILE", "HTTPS_PROXY", "https_proxy")
 """What a package client may need to reach its registry from here."""

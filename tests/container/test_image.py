@@ -27,14 +27,12 @@ from ingest import __version__
 from ingest.settings.models import Shutdown
 from ingest.simulator.broker import EmbeddedBroker, free_port
 from ingest.simulator.processes import Child
-from tests.container.clean_root import BASE_ENV, CleanRoot, possible
+from tests.container.clean_root import BASE_ENV, UNREADY_SECONDS, CleanRoot, possible
 from tests.container.dockerfile import Stage, context, stages
 from tests.integration.test_promtool import PROGRAM, get
 
 ROOT = Path(__file__).parents[2]
 TMP_BYTES = 4 * 1024 * 1024
-UNREADY_SECONDS = 10
-"""Below what the chart's readiness probe lets pass: see tests/chart."""
 
 pytestmark = [
     pytest.mark.skipif(not possible(), reason="said above"),
