@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ingest.model.instant import parse_instant
-from ingest.model.report import NOT_READ_YET, REMOVED, UNREAD, UNREADABLE
+from ingest.model.report import AWAITING_APPROVAL, PENDING, REMOVED, UNREAD, UNREADABLE
 from ingest.model.status import State
 from ingest.settings.loader import load
 
-_STATES = [*map(str, State), NOT_READ_YET, UNREAD, UNREADABLE, REMOVED]
+_STATES = [*map(str, State), PENDING, AWAITING_APPROVAL, UNREAD, UNREADABLE, REMOVED]
 _INTERRUPTED = 130
 _MOST_SHARDS = 1024
 

@@ -66,6 +66,9 @@ def daemon(names: "TopicNames", *, creates: bool) -> tuple[Right, ...]:
         Right(
             topic, names.tenants, "Write", "tenants of the configuration are registered at start"
         ),
+        Right(
+            topic, names.status, "Read", "a tenant's history goes on, and every replica shows all"
+        ),
         Right(topic, names.status, "Write", "how each tenant is doing is reported"),
         Right(Kind.GROUP, names.group, "Read", "replicas share the work"),
         Right(
