@@ -111,6 +111,10 @@ def commands(names: "TopicNames") -> dict[str, tuple[Right, ...]]:
         )
         + checks,
         "tenants list": listing,
+        "doctor": (
+            *listing,
+            Right(topic, names.checkpoints, "Read", "where the tenant's reading stands"),
+        ),
         "quarantine list, show": (quarantine,),
         "quarantine retry": (quarantine, *changing),
         "tenants add, change, pause, …": changing,
