@@ -152,6 +152,9 @@ class Poll(Section):
     parked_probe_seconds: Seconds = 300
     """Before the first probe of a parked tenant; later ones wait up to 16 times as long."""
 
+    quiet_after_seconds: Seconds = 604_800
+    """A tenant that answers, and of which nothing new was found for so long, is `quiet`."""
+
     remembered_alerts: int = Field(default=500_000, ge=1_000)
     """The most alerts that are remembered for one tenant; beyond it the horizon rises, counted."""
 
