@@ -72,3 +72,27 @@ def test_a_rule_says_how_bad_it_is_and_what_to_read(alert):
     assert alert.startswith("DefenderIngest")
     assert rule["labels"]["severity"] in ("critical", "warning", "info")
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+
+
+def sections() -> list[str]:
+    """Return the runbook's sections: those of its chapter on alerts."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    chapter = page.split("\n## Alerts\n")[1].split("\n## ")[0]
+    return re.split(r"^### ", chapter, flags=re.MULTILINE)[1:]
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_a_rule_leads_to_its_own_section_of_the_runbook(alert):
+    assert ALERTS[alert]["annotations"]["runbook_url"] == f"docs/operations.md#{alert.lower()}"
+    assert [one.split()[0] for one in sections()].count(alert) == 1
+
+
+def test_the_runbook_has_the_alerts_in_the_order_of_the_rules_and_no_other():
+    assert [one.split()[0] for one in sections()] == list(ALERTS)
+
+
+@pytest.mark.parametrize("section", sections(), ids=lambda one: one.split()[0])
+def test_a_section_says_what_it_means_where_to_look_and_what_to_do(section):
+    assert re.findall(r"^\*\*(.+?)\.\*\*", section, re.MULTILINE) == [
+        *("Meaning", "First look", "Remedy")
+    ]
