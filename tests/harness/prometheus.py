@@ -16,6 +16,7 @@ import yaml
 
 from ingest.simulator.broker import free_port
 from ingest.simulator.processes import Child
+from ingest.telemetry.metrics import PREFIX, Described
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "helm" / "defender-ingest" / "files" / "rules.yaml"
@@ -28,6 +29,20 @@ Labels = dict[str, str]
 def missing() -> list[str]:
     """Return which of the two this machine lacks."""
     return [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
+
+
+def series_of(catalogue: Mapping[str, Described]) -> set[str]:
+    """Return the names that the metrics of a catalogue have in Prometheus."""
+    names = set()
+    for name, one in catalogue.items():
+        parts = ("_bucket", "_count", "_sum") if one.kind == "histogram" else ("",)
+        names |= {f"{PREFIX}{name}{part}" for part in parts}
+    return names
+
+
+def filled_in(query: str, *, interval: str = "1m") -> str:
+    """Return a query of the dashboard with Grafana's variables replaced, for all jobs."""
+    return query.replace("$job", ".+").replace("$__rate_interval", interval)
 
 
 def promtool(*words: str | Path) -> str:
