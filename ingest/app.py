@@ -71,6 +71,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
     events: structlog.stdlib.BoundLogger = structlog.get_logger("defender_ingest")
     registry = CollectorRegistry()
     runtime_metrics = RuntimeMetrics(registry)
+    runtime_metrics.started(clock.unix())
 
     grace = settings.shutdown.grace_seconds
     async with Stages(grace_seconds=grace, clock=clock, events=events) as stages:
