@@ -17,6 +17,7 @@ import pytest
 import requests
 import yaml
 
+from ingest.settings.loader import load
 from ingest.settings.models import Settings
 from ingest.simulator.certificates import server_context
 from ingest.simulator.cloud import Plan, SimulatedCloud
@@ -239,6 +240,7 @@ def test_the_command_says_when_it_is_ready_and_ends_on_a_signal(tmp_path, kind, 
             assert len(written["tenants"]) == 3
             secret = Path(written["entra"][key])
             assert secret.stat().st_mode & 0o077 == 0
+            assert load(config, {}).entra.client_id == written["entra"]["client_id"]
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
