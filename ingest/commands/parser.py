@@ -213,8 +213,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from ingest.telemetry.logs import logging_to  # noqa: PLC0415
 
     perform = importlib.import_module(f"ingest.commands.{arguments.room}").perform
-    secret = settings.entra.client_secret
-    secrets = [] if secret is None else [secret.get_secret_value()]
+    entra = settings.entra
+    given = (entra.client_secret, entra.certificate, entra.certificate_passphrase)
+    secrets = [secret.get_secret_value() for secret in given if secret is not None]
     # Always JSON, and every change: the words for people are on standard output.
     level = "debug" if settings.logs.level == "debug" else "info"
     logs = settings.logs.model_copy(update={"format": "json", "level": level})
