@@ -27,6 +27,9 @@ FRESH_SECONDS = 3 * RENEW_SECONDS
 NOT_READ_YET, UNREAD, UNREADABLE, REMOVED = "not-read-yet", "unread", "unreadable", "removed"
 """What a reader shows beside the states that a feed itself can be in."""
 
+AWAITING_APPROVAL = "awaiting-approval"
+"""Somebody consented whom nobody invited: a standing of its own, and shown as a state like the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -110,7 +113,7 @@ def seen(registration: Registration, status: Report | StatusUnreadable | None, n
             registration=registration,
             state=str(registration.standing),
             reason=f"{registration.standing} by {registration.by}{why}",
-            must_act="nobody",
+            must_act="us" if registration.standing == AWAITING_APPROVAL else "nobody",
             since=registration.at,
         )
     if isinstance(status, StatusUnreadable):
