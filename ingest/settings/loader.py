@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from ingest.errors import SettingsError
 from ingest.settings.brokers import check_brokers
+from ingest.settings.consent import check_consent
 from ingest.settings.credentials import check_credential
 from ingest.settings.files import Path_, check_authorities
 from ingest.settings.models import Settings
@@ -256,6 +257,8 @@ def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
     kafka = content.get("kafka")
     if isinstance(kafka, dict):
         yield from check_brokers(kafka)
+    if isinstance(content.get("consent"), dict):
+        yield from check_consent(content["consent"])
     yield from check_tenants(content)
 
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 from ingest.model.route import Route
 from ingest.model.tenant import Tenant, is_guid, labels_of
 from ingest.settings.brokers import Sasl, Tls
+from ingest.settings.consent import Consent
 from ingest.settings.section import File, Section
 
 
@@ -368,6 +369,7 @@ class Settings(Section):
     source: Source = Source()
     poll: Poll = Poll()
     listen: Listen = Listen()
+    consent: Consent = Consent()
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
     shutdown: Shutdown = Shutdown()

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ingest.simulator import admin, alerts
 from ingest.simulator.application import Application
+from ingest.simulator.consent import Consents
 from ingest.simulator.content import MALFORMED_FORMS
 from ingest.simulator.customer import Customer
 from ingest.simulator.entra import Entra
@@ -46,6 +47,8 @@ class Plan:
         faults: a script of faults.
         answers: recorded answers to serve, of one tenant, instead of simulated alerts.
         token_seconds: how long tokens live.
+        unconsented: how many of the tenants, the last ones, have not consented yet.
+        redirect_urls: where the application may be sent back to after a consent.
     """
 
     tenants: int = 200
@@ -59,6 +62,8 @@ class Plan:
     faults: tuple[Line, ...] = ()
     answers: tuple[RecordedAnswer, ...] = ()
     token_seconds: int = 3599
+    unconsented: int = 0
+    redirect_urls: tuple[str, ...] = ()
     client_secret: str = field(default="simulated-secret", repr=False)
 
 
@@ -100,6 +105,12 @@ class SimulatedCloud:
             customer=self.customers.get,
             of_domain={one.domain: one for one in self.customers.values()}.get,
             book=self.book,
+        )
+        self._consents = Consents(
+            timeline=self.timeline,
+            client_id=self.client_id,
+            redirect_urls=plan.redirect_urls,
+            customers=self.customers,
         )
         self._alerts = alerts.AlertApi(
             timeline=self.timeline,
@@ -146,6 +157,7 @@ class SimulatedCloud:
                     population=population,
                     links=rng.random() < _HALF,
                     links_first=rng.random() < _HALF,
+                    consented=number < count - plan.unconsented,
                     quota=Quota(),
                 )
             )
@@ -162,7 +174,8 @@ class SimulatedCloud:
         elif path in alerts.PATHS:
             answer = self._alerts.handle(method, path, query, host, headers)
         else:
-            found = self._entra.handle(method, path, host, headers, body)
+            found = self._consents.handle(method, path, query, headers, body)
+            found = found or self._entra.handle(method, path, host, headers, body)
             answer = found or api_error(404, "ResourceNotFound", "There is no such resource.")
         answer.headers["Date"] = http_date(self.timeline.now())
         return answer

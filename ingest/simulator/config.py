@@ -61,6 +61,7 @@ def fitting_config(cloud: SimulatedCloud, fitting: Fitting) -> dict[str, Any]:
         "tenants": [
             {"id": customer.id, "name": customer.name, "region": customer.region}
             for customer in cloud.customers.values()
+            if customer.consented
         ],
     }
     if not cloud.plan.limits:
