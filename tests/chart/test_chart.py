@@ -15,7 +15,6 @@ import yaml
 
 from ingest import __version__
 from ingest.cli import _parser, main
-from ingest.settings.models import Entra, Settings
 from tests.chart.helm import CHART, ROOT, HelmRefused, one_of, render, run, values
 from tests.container.clean_root import UNREADY_SECONDS
 
@@ -106,7 +105,8 @@ def test_the_chart_is_of_the_version_that_it_installs():
 def secrets() -> dict[str, str]:
     """Return what the files of Secrets hold, by their names in them."""
     authority = trustme.CA()
-    issued = authority.issue_cert("defender-ingest")
+    # Entra ID takes no other.
+    issued = authority.issue_cert("defender-ingest", key_type=trustme.KeyType.RSA)
     return {
         "ca.crt": authority.cert_pem.bytes().decode(),
         "tls.crt": issued.cert_chain_pems[0].bytes().decode(),
@@ -114,16 +114,7 @@ def secrets() -> dict[str, str]:
     }
 
 
-KNOWN = [
-    *("minimal", "mutual-tls"),
-    # Settings that come with the rest of the program; each is held to it from then on.
-    *(["secured"] if "certificate_file" in Entra.model_fields else []),
-    *(["workload-identity"] if "federated_token_file" in Entra.model_fields else []),
-    *(["consent"] if "consent" in Settings.model_fields else []),
-]
-
-
-@pytest.mark.parametrize("scenario", KNOWN)
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_daemon_accepts_the_configuration_that_is_rendered(scenario, secrets, tmp_path, capsys):
     objects = render(scenario)
     text = one_of(objects, "ConfigMap", suffix=one_of(objects, "Deployment")["metadata"]["name"])
