@@ -370,7 +370,26 @@ def test_rules_are_those_of_the_file_and_link_to_where_the_runbooks_are(chart, t
         )
 
 
-def test_the_dashboard_is_the_file_to_the_byte(chart):
+def test_the_signals_that_the_chart_has_come_through_whole():
+    objects = render("secured")
+    files = CHART / "files"
+    groups = one_of(objects, "PrometheusRule")["spec"]["groups"]
+    names = [rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule]
+    assert names == re.findall(
+        r"^ +- alert: (\w+)$", (files / "rules.yaml").read_text(), re.MULTILINE
+    )
+    links = [
+        rule["annotations"]["runbook_url"]
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    assert all(one.startswith("https://git.example.com/defender-ingest/") for one in links)
+    data = one_of(objects, "ConfigMap", "-dashboard")["data"]["defender-ingest.json"]
+    assert json.loads(data) == json.loads((files / "dashboard.json").read_text())
+
+
+def test_the_dashboard_is_the_file_and_no_template(chart):
     data = one_of(render("secured", chart=chart), "ConfigMap", "-dashboard")["data"]
     assert json.loads(data["defender-ingest.json"]) == {"title": "{{ not a template }}"}
 
