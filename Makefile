@@ -10,6 +10,7 @@ FAULTS ?= 20
 SEED ?= 0
 SECURE ?=
 ENCODING ?= raw
+DELIVERY ?= exactly_once
 TESTS ?= tests
 
 .PHONY: demo test check bench crash chaos format lock docs clean help
@@ -47,8 +48,8 @@ check: $(DEV_STAMP) ## Format, lint, types, import contract, spelling, dependenc
 bench: $(DEV_STAMP) ## The daemon beside a bare loop on Apache Kafka, in one run; SECURE=1 over TLS, ENCODING="A B".
 	@$(BIN)/python -m tests.bench $(if $(SECURE),--secure) --encoding $(ENCODING)
 
-crash: $(DEV_STAMP) ## kill -9 at random on Apache Kafka, RUNS times, then the audit.
-	@$(BIN)/python -m tests.crash --runs $(RUNS) --seed $(SEED)
+crash: $(DEV_STAMP) ## kill -9 at random on Apache Kafka, RUNS times, then the audit; DELIVERY=at_least_once too.
+	@$(BIN)/python -m tests.crash --runs $(RUNS) --seed $(SEED) --delivery $(DELIVERY)
 
 chaos: $(DEV_STAMP) ## FAULTS faults at random on replicas and brokers, then the audit; SEED replays, SECURE=1 over TLS.
 	@$(BIN)/python -m tests.chaos --faults $(FAULTS) --seed $(SEED) $(if $(SECURE),--secure)

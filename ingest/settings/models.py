@@ -179,6 +179,21 @@ class Kafka(Section):
     prefix: str = Field(default="defender", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """Names every topic, group and transactional id, so that installations can share a cluster."""
 
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    """`at_least_once` is for brokers without transactions: alerts are acknowledged first, and only then the
+    checkpoint is written. Nothing is lost; what it costs stands in `docs/guarantees.md`."""
+
+    idempotence: bool = True
+    """Let brokers drop what a producer sends twice because an answer was lost. Off is for brokers that refuse
+    it, with `at_least_once` alone: such a retry then repeats records."""
+
+    compression: Literal["zstd", "gzip", "none"] = "zstd"
+    """Of records on the way and at rest; off `zstd` for brokers that refuse it."""
+
+    request_bytes: int | None = Field(default=None, ge=64 * 1024)
+    """The largest request that the brokers take, where it is not much more than a record: batches go one
+    after another then, with `at_least_once` alone. Event Hubs: 1000000."""
+
     encoding: Literal["raw", "cloudevents-structured"] = "raw"
     """What an alert's value is: `raw` is the API's own bytes, with all else in headers.
     `cloudevents-structured` puts a JSON envelope around them, for consumers that lose headers."""
@@ -224,6 +239,22 @@ class Kafka(Section):
     def routing(self) -> Route:
         """Which topic a tenant's alerts go to."""
         return Route(self.route, self.route_topics, prefix=self.prefix)
+
+    @field_validator("idempotence")
+    @classmethod
+    def _transactions_are_idempotent(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001
+        if not value and info.data.get("delivery") == "exactly_once":
+            raise ValueError("must be true for delivery: exactly_once")
+        return value
+
+    @field_validator("request_bytes")
+    @classmethod
+    def _small_requests_are_acknowledged(
+        cls, value: int | None, info: ValidationInfo
+    ) -> int | None:
+        if value is not None and info.data.get("delivery") == "exactly_once":
+            raise ValueError("is for delivery: at_least_once")
+        return value
 
     @field_validator("route")
     @classmethod
