@@ -23,7 +23,11 @@ PREFIX = "defender_ingest_"
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One metric of the catalogue; `values` are its labels' known values, made at start."""
+    """One metric of the catalogue.
+
+    `labels` has each label's values that are known beforehand. They are there from the start: Prometheus
+    sees no rise in a series that begins at 1.
+    """
 
     kind: Literal["counter", "gauge", "histogram"]
     text: str
@@ -39,6 +43,16 @@ _SERIES = 1_000
 _TIERS = tuple(map(str, Tier))
 _STATES = tuple(map(str, State))
 
+_CALLS = (
+    *("ok", "throttled", "unauthorized", "forbidden", "not_found", "cancelled"),
+    *("http_400", "http_500", "http_502", "http_503", "http_504"),
+    *("timeout", "network", "tls", "unreadable", "too_large"),
+)
+_TOKENS = (
+    *("ok", "not_consented", "service_missing", "no_permission", "cancelled"),
+    *("secret_expired", "bad_secret", "bad_certificate", "bad_federation"),
+    *("entra_timeout", "entra_network", "entra_tls", "entra_unwell", "entra_unreadable"),
+)
 _QUARANTINE = (
     *("no_id", "bad_id", "no_time", "bad_time", "not_an_object", "undecodable"),
     *("too_large", "invalid_record", "corrupt_record", "refused"),
@@ -77,7 +91,7 @@ CATALOGUE: dict[str, Described] = {
     "sweeps_total": Described(
         "counter",
         "Readings of a window, by tier and outcome; `whole` is the good one.",
-        {"tier": _TIERS, "outcome": ("whole",)},
+        {"tier": _TIERS, "outcome": ("whole", "cut_short")},
     ),
     "sweep_seconds": Described(
         "histogram", "Duration of a reading.", {"tier": _TIERS}, buckets=_SECONDS
@@ -89,7 +103,7 @@ CATALOGUE: dict[str, Described] = {
         "counter", "Tenants entering a state.", {"state": _STATES}
     ),
     "source_requests_total": Described(
-        "counter", "Calls to the alert API, by outcome.", {"outcome": ("ok",)}
+        "counter", "Calls to the alert API, by outcome.", {"outcome": _CALLS}
     ),
     "source_request_seconds": Described(
         "histogram", "Duration of a call to the alert API.", buckets=_SECONDS
@@ -109,7 +123,7 @@ CATALOGUE: dict[str, Described] = {
     ),
     "source_memory_bytes": Described("gauge", "Bytes of answers in memory now."),
     "token_requests_total": Described(
-        "counter", "Token requests to Entra ID, by outcome.", {"outcome": ("ok",)}
+        "counter", "Token requests to Entra ID, by outcome.", {"outcome": _TOKENS}
     ),
     "token_request_seconds": Described(
         "histogram", "Duration of a token request.", buckets=_SECONDS
