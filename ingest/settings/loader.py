@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ingest.errors import SettingsError
+from ingest.settings.admin import check_admin
 from ingest.settings.brokers import check_brokers
 from ingest.settings.files import Path_, check_authorities, check_secret
 from ingest.settings.models import Settings
@@ -255,6 +256,8 @@ def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
     kafka = content.get("kafka")
     if isinstance(kafka, dict):
         yield from check_brokers(kafka)
+    if isinstance(content.get("admin"), dict):
+        yield from check_admin(content["admin"])
     yield from check_tenants(content)
 
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 
 from ingest.model.route import Route
 from ingest.model.tenant import Tenant, is_guid, labels_of
+from ingest.settings.admin import Admin
 from ingest.settings.brokers import Sasl, Tls
 from ingest.settings.section import File, Section
 
@@ -317,6 +318,7 @@ class Settings(Section):
     source: Source = Source()
     poll: Poll = Poll()
     listen: Listen = Listen()
+    admin: Admin = Admin()
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
     shutdown: Shutdown = Shutdown()
