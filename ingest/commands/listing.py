@@ -4,10 +4,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from ingest.commands.paint import PLAIN, TONES, Paint
 from ingest.commands.table import table
 from ingest.model.report import REMOVED, UNREADABLE, Seen, seen
 from ingest.model.roster import Registration
-from ingest.model.showing import age, by_rank, document, rank
+from ingest.model.showing import age, by_rank, document, rank, tone
 from ingest.model.status import instant_text
 from ingest.sink.statuses import Status
 
@@ -22,6 +23,7 @@ _HEADER = (
     "MUST ACT",
     "REASON",
 )
+_STATE = _HEADER.index("STATE")
 _SPARE = tuple(map(_HEADER.index, ("STANDING", "TENANT", "REGION", "SINCE")))
 """On a narrow terminal: state says as much as standing, and a name means a tenant as well as its GUID."""
 
@@ -69,15 +71,20 @@ class Listing:
         for one in self._shown:
             yield json.dumps(document(one), ensure_ascii=False)
 
-    def as_table(self, width: int | None) -> Iterator[str]:
-        """Yield the lines of a table, and one that counts."""
+    def as_table(self, width: int | None, paint: Paint = PLAIN) -> Iterator[str]:
+        """Yield the lines of a table, each in its state's colour, and one that counts."""
         rows: list[tuple[str, ...]] = [
             ("?", tenant, "", UNREADABLE, UNREADABLE, "", "", "us", why)
             for tenant, why in self._damaged
         ]
         rows += [self._row(one) for one in self._shown]
         if rows:
-            yield from table(_HEADER, rows, width, spare=_SPARE)
+            header, *lines = table(_HEADER, rows, width, spare=_SPARE)
+            yield paint.in_colour(header, "bold")
+            for row, line in zip(rows, lines, strict=True):
+                # A healthy one needs no colour: it is the others that are looked for.
+                is_well = tone(row[_STATE]) == "good"
+                yield line if is_well else paint.in_colour(line, TONES[tone(row[_STATE])])
         yield self._count()
 
     def _row(self, one: Seen) -> tuple[str, ...]:

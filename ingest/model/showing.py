@@ -42,6 +42,20 @@ _RANK = {state: rank for rank, state in enumerate(SHOWN_STATES)}
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
+_BY_TONE: dict[str, tuple[str, ...]] = {
+    "bad": (UNREADABLE, State.PARKED, UNREAD, State.FAILING),
+    "wait": (AWAITING_APPROVAL, State.THROTTLED, PENDING, State.STARTING, State.CATCHING_UP),
+    "good": (State.HEALTHY, State.QUIET),
+    "soft": (State.PAUSED, REMOVED),
+}
+_TONES = {str(state): tone for tone, states in _BY_TONE.items() for state in states}
+
+
+def tone(state: str) -> str:
+    """Return whether a state is good, bad, one to wait in, or soft: none of these."""
+    return _TONES.get(state, "soft")
+
+
 def rank(state: str) -> int:
     """Return how far behind the most unwell a state comes."""
     return _RANK.get(state, 0)

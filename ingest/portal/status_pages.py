@@ -5,8 +5,8 @@ from typing import Any
 
 from aiohttp import web
 
-from ingest.model.report import AWAITING_APPROVAL, PENDING, REMOVED, UNREAD, UNREADABLE, Seen
-from ingest.model.showing import SHOWN_STATES, age
+from ingest.model.report import Seen
+from ingest.model.showing import SHOWN_STATES, age, tone
 from ingest.model.status import State, instant_text
 from ingest.portal.fleet_view import ACTORS, LATE, FleetView, Query, View
 from ingest.portal.pages import page
@@ -15,13 +15,6 @@ _STYLE = "status.css"
 _REASON = 180
 """Letters of a reason that the table shows; a tenant's own page has all of it."""
 
-_BY_TONE: dict[str, tuple[str, ...]] = {
-    "bad": (UNREADABLE, State.PARKED, UNREAD, State.FAILING),
-    "wait": (AWAITING_APPROVAL, State.THROTTLED, PENDING, State.STARTING, State.CATCHING_UP),
-    "good": (State.HEALTHY, State.QUIET),
-    "soft": (State.PAUSED, REMOVED),
-}
-_TONES = {str(state): tone for tone, states in _BY_TONE.items() for state in states}
 _ACTORS = {
     "us": "us",
     "customer": "the customer's administrator",
@@ -126,7 +119,7 @@ def tenant_page(one: Seen, *, consent_url: str, view: FleetView, now: float) -> 
             {
                 "at": _second(entered.at),
                 "state": entered.state,
-                "tone": _TONES.get(entered.state, "soft"),
+                "tone": tone(entered.state),
                 "code": entered.code,
                 "act": _ACTORS.get(entered.must_act, entered.must_act),
             }
@@ -161,7 +154,7 @@ def _glance(view: View) -> list[dict[str, Any]]:
         {
             "name": name,
             "count": states[name],
-            "tone": _TONES.get(name, "soft"),
+            "tone": tone(name),
             "link": Query("", name).link(),
         }
         for name in others
@@ -176,7 +169,7 @@ def _row(one: Seen, now: float, fleet: FleetView, reason: int | None = _REASON) 
         id=one.registration.tenant.id,
         name=one.registration.tenant.name,
         state=one.state,
-        tone=_TONES.get(one.state, "soft"),
+        tone=tone(one.state),
         code=one.code if one.code != one.state else "",
         reason=words,
         act=_ACTORS.get(one.must_act, one.must_act),
