@@ -11,9 +11,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from ingest.errors import SettingsError
 from ingest.model.status import WELL, FeedStatus, State, described, instant_text
 from ingest.pipeline.ports import Clock
+from ingest.portal.listener import Listener
 from ingest.settings.models import Listen
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -44,7 +44,6 @@ class Portal:
         clock: Clock,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
-        self._settings = settings
         self._registry = registry
         self._ready = ready
         self._snapshot = snapshot
@@ -62,8 +61,12 @@ class Portal:
                 web.get("/status", self._status),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        self.url = ""
+        self._listener = Listener(app, host=settings.host, port=settings.port, section="listen")
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return self._listener.url
 
     async def __aenter__(self) -> Self:
         """Listen.
@@ -71,24 +74,12 @@ class Portal:
         Raises:
             SettingsError: the address cannot be listened on.
         """
-        settings = self._settings
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, settings.host, settings.port).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            problem = (
-                f"listen.host, listen.port: cannot listen on {settings.host}:{settings.port}: "
-                f"{error.strerror or error}; choose another (0 takes a free port)"
-            )
-            raise SettingsError([problem]) from None
-        host, port, *_ = self._runner.addresses[0]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        await self._listener.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop listening."""
-        await self._runner.cleanup()
+        await self._listener.__aexit__()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _livez(self, _: web.Request) -> web.Response:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 
 from ingest.model.route import Route
 from ingest.model.tenant import Tenant, is_guid, labels_of
+from ingest.settings.admin import Admin
 from ingest.settings.brokers import Sasl, Tls
 from ingest.settings.consent import Consent
 from ingest.settings.section import File, Section
@@ -370,6 +371,7 @@ class Settings(Section):
     poll: Poll = Poll()
     listen: Listen = Listen()
     consent: Consent = Consent()
+    admin: Admin = Admin()
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
     shutdown: Shutdown = Shutdown()
