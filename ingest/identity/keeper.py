@@ -17,6 +17,8 @@ _Raw = tuple[bytes | None, ...]
 class Keeper:
     """Reads the credential's files each time it is asked, and parses them when they have changed.
 
+    `setting` is where in `entra` the operator finds it.
+
     Bytes are compared, not times: a few kilobytes for each token, and no clock and no symbolic link can hide
     an exchange.
 
@@ -32,18 +34,14 @@ class Keeper:
         self._settings = settings
         self._log = log
         self._said = ""
+        kinds = ("certificate_file", "certificate", "federated_token_file", "client_secret")
+        named = (name for name in kinds if getattr(settings, name) is not None)
+        self.setting = next(named, "client_secret_file")
         try:
             self._raw = self._read()
             self._proof = self._made(self._raw)
         except (OSError, ValueError) as error:
             raise SettingsError([f"entra.{self.setting}: {self._why(error)}"]) from None
-
-    @property
-    def setting(self) -> str:
-        """Where in `entra` the operator finds it."""
-        given = self._settings.model_dump(exclude_none=True)
-        kinds = ("certificate_file", "certificate", "federated_token_file", "client_secret")
-        return next((name for name in kinds if name in given), "client_secret_file")
 
     def now(self) -> Proof:
         """Return the credential; another object than before if, and only if, another was put there."""
@@ -100,7 +98,7 @@ class Keeper:
 
     def _why(self, error: Exception) -> str:
         """Return words for an error that show nothing of a file but its name."""
-        named = self._settings.model_dump(exclude_none=True).get(self.setting)
+        named = getattr(self._settings, self.setting)
         where = f"{named} " if isinstance(named, Path) else ""
         if isinstance(error, OSError):
             return f"{error.filename or where} cannot be read: {error.strerror}"

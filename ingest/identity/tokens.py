@@ -93,7 +93,8 @@ class Tokens:
         )
         self._threads = ThreadPoolExecutor(settings.token_threads, "token")
         self._held: dict[str, _Held] = {}
-        self._turns = Turns(settings.token_threads)
+        threads = settings.token_threads
+        self._turns = Turns(lambda: min(self._credential.at_once or threads, threads))
         self._flights: dict[str, _Flight] = {}
 
     async def __aenter__(self) -> Self:
@@ -182,7 +183,8 @@ class Tokens:
 
     def _note(self, tenant: Tenant, done: "asyncio.Task[str]") -> None:
         error = None if done.cancelled() else done.exception()
-        if error is not None:
+        is_said = isinstance(error, CredentialRejected) and error.is_confirmed
+        if error is not None and not is_said:
             self._log.warning(
                 "token_renewal_failed",
                 tenant=tenant.id,
@@ -204,7 +206,7 @@ class Tokens:
                 # What is said of a former one, while another is there already, is no news.
                 successor = self._credential.successor(proof)
                 if successor is None:
-                    self._credential.refused(tenant.id, error)
+                    error.is_confirmed = self._credential.refused(tenant.id, error)
                     raise
                 proof = successor
 
@@ -228,7 +230,7 @@ class Tokens:
             self._threads,
             lambda: self._entra.acquire(tenant, resource=resource, proof=proof),
         )
-        self._credential.accepted()
+        self._credential.accepted(proof)
         advise(
             granted.token,
             tenant=tenant,

@@ -187,16 +187,22 @@ class Worker:
 
     def _failed(self, error: IngestError, cycle: Cycle) -> float:
         chance = self._rng.random()
-        self._report(cycle, outcome=_code(error), error=str(error))
+        # What is said of our credential once need not be said of each tenant each minute.
+        confirmed = isinstance(error, CredentialRejected) and error.is_confirmed
+        if not confirmed or self._status.code != _code(error):
+            self._report(cycle, outcome=_code(error), error=str(error))
         match error:
             case Throttled():
                 wait = obeyed_wait(error.retry_after, self._schedule.after_failure(1, chance))
                 self._turn(State.THROTTLED, "throttled", str(error), Blame.NOBODY)
                 return wait
             case CredentialRejected():
-                # No longer waits each time: to ask costs no call while the credential is known bad.
                 self._turn(State.PARKED, error.reason, str(error), error.blame)
-                return self._schedule.while_parked(0, chance)
+                if error.is_confirmed:
+                    # No longer waits each time: to ask costs no call.
+                    return self._schedule.while_credential_refused(0, chance)
+                self._probes += 1
+                return self._schedule.while_credential_refused(self._probes - 1, chance)
             case TenantRejected():
                 self._turn(State.PARKED, error.reason, str(error), error.blame)
             case CheckpointUnreadable():
