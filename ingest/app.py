@@ -126,6 +126,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 registry=registry,
                 ready=lambda: ["stopping"] if stop.is_set() else log.not_ready(),
                 snapshot=fleet.snapshot,
+                credential=tokens.credential,
                 clock=clock,
                 log=events,
             ),

@@ -50,6 +50,11 @@ class Credential:
         self._wait = _PROBE_SECONDS
 
     @property
+    def is_rejected(self) -> bool:
+        """Whether it is refused for more than one tenant."""
+        return self._is_stopped
+
+    @property
     def at_once(self) -> int | None:
         """How many may show it at the same time: as many as can condemn it, until it is proven; None: all."""
         return None if self._is_proven and not self._refused_by else _CONFIRMED

@@ -15,10 +15,12 @@ from ingest.errors import CredentialRejected, SourceError
 from ingest.identity.claims import advise
 from ingest.identity.credential import Credential
 from ingest.identity.entra import EntraId, Granted
+from ingest.identity.expiry import Expiry
 from ingest.identity.http import TokenHttp
 from ingest.identity.keeper import Keeper
 from ingest.identity.proof import Proof
 from ingest.identity.turns import Turns
+from ingest.model.credential import CredentialStatus
 from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Entra, Region
@@ -91,6 +93,13 @@ class Tokens:
         self._credential = Credential(
             keeper=keeper, monotonic=clock.monotonic, metrics=metrics, log=log
         )
+        self._expiry = Expiry(
+            keeper=keeper,
+            warn_days=settings.expiry_warning_days,
+            unix=clock.unix,
+            metrics=metrics,
+            log=log,
+        )
         self._threads = ThreadPoolExecutor(settings.token_threads, "token")
         self._held: dict[str, _Held] = {}
         threads = settings.token_threads
@@ -99,6 +108,7 @@ class Tokens:
 
     async def __aenter__(self) -> Self:
         """Nothing is asked for before somebody needs it."""
+        self._expiry.look()
         return self
 
     async def __aexit__(
@@ -114,6 +124,10 @@ class Tokens:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._http.close()
+
+    def credential(self) -> CredentialStatus:
+        """Return how the application's credential is doing."""
+        return self._expiry.status(is_rejected=self._credential.is_rejected)
 
     async def get(self, tenant: Tenant, *, due: float | None = None) -> str:
         """Return a token that holds for at least another minute.
@@ -198,6 +212,7 @@ class Tokens:
             return await self._request(tenant)
 
     async def _request(self, tenant: Tenant) -> str:
+        self._expiry.look()
         proof = self._credential.take()
         while True:
             try:

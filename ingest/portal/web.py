@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ingest.errors import SettingsError
+from ingest.model.credential import CredentialStatus
 from ingest.model.status import FeedStatus, State, described, instant_text
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Listen
@@ -28,6 +29,7 @@ class Portal:
         registry: the metrics.
         ready: what keeps the daemon from doing its work, in words; nothing where it does.
         snapshot: how every feed is doing.
+        credential: how the application's own credential is doing.
         clock: local time.
         log: for the address.
     """
@@ -39,6 +41,7 @@ class Portal:
         registry: CollectorRegistry,
         ready: Callable[[], list[str]],
         snapshot: Callable[[], Iterable[FeedStatus]],
+        credential: Callable[[], CredentialStatus],
         clock: Clock,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
@@ -46,6 +49,7 @@ class Portal:
         self._registry = registry
         self._ready = ready
         self._snapshot = snapshot
+        self._credential = credential
         self._clock = clock
         self._log = log
         # A fleet's metrics take a while to write; in a thread they hold the loop for moments only.
@@ -125,9 +129,11 @@ class Portal:
         chosen = [s for s in statuses if wanted is None or s.state == wanted]
         # The unwell first, since a list may be cut.
         chosen.sort(key=lambda status: (status.state is State.HEALTHY, status.since))
+        now = self._clock.unix()
         return msgspec.json.encode(
             {
-                "now": instant_text(self._clock.unix()),
+                "now": instant_text(now),
+                "credential": self._credential().described(now),
                 "tenants": len(statuses),
                 "states": states,
                 "shown": min(limit, len(chosen)),
