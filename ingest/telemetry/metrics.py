@@ -131,6 +131,11 @@ CATALOGUE: dict[str, Described] = {
     "credential_rejected": Described(
         "gauge", "1 while Entra ID refuses our credential for more than one tenant."
     ),
+    "credential_expires_timestamp_seconds": Described(
+        "gauge",
+        "When our credential expires; absent where nobody knows.",
+        {"kind": ()},
+    ),
     "transactions_total": Described(
         "counter",
         "Kafka transactions, by outcome.",
@@ -310,6 +315,7 @@ class IdentityMetrics:
         self._requests = _counter(registry, "token_requests_total")
         self._seconds = _histogram(registry, "token_request_seconds")
         self._rejected = _gauge(registry, "credential_rejected")
+        self._ends = _gauge(registry, "credential_expires_timestamp_seconds")
 
     def request(self, *, outcome: str, seconds: float) -> None:
         """Count one token request that ended."""
@@ -319,6 +325,12 @@ class IdentityMetrics:
     def credential(self, *, rejected: bool) -> None:
         """Say whether our credential is refused for more than one tenant."""
         self._rejected.set(int(rejected))
+
+    def credential_ends(self, kind: str, unix: float | None) -> None:
+        """Say when our credential expires."""
+        self._ends.clear()
+        if unix is not None:
+            self._ends.labels(kind).set(unix)
 
 
 class SinkMetrics:
