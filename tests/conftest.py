@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ingest.simulator.broker import EmbeddedBroker
+from tests.harness.browser import program as browser
 from tests.kafka.apache import ApacheKafka, missing, required
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
@@ -27,6 +28,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     marked = [item for item in items if item.get_closest_marker("kafka")]
     if marked and (lacks := missing()):
         words = f"{len(marked)} tests need Apache Kafka, and this machine lacks {', '.join(lacks)}"
+        if required():
+            raise pytest.UsageError(words)
+        _leave_out(marked, items, config)
+        said.append(f"NOT RUN: {words}")
+    marked = [item for item in items if item.get_closest_marker("browser")]
+    if marked and browser() is None:
+        words = f"{len(marked)} tests need a browser, and this machine has no Chromium"
         if required():
             raise pytest.UsageError(words)
         _leave_out(marked, items, config)
