@@ -136,6 +136,9 @@ CATALOGUE: dict[str, Described] = {
         "When our credential expires; absent where nobody knows.",
         {"kind": ()},
     ),
+    "consents_total": Described(
+        "counter", "Visits to the consent page, by what came of them.", {"outcome": ("active",)}
+    ),
     "transactions_total": Described(
         "counter",
         "Kafka transactions, by outcome.",
@@ -331,6 +334,17 @@ class IdentityMetrics:
         self._ends.clear()
         if unix is not None:
             self._ends.labels(kind).set(unix)
+
+
+class ConsentMetrics:
+    """Counts visits to the consent page."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._outcomes = _counter(registry, "consents_total")
+
+    def came_to(self, outcome: str) -> None:
+        """Count what came of one."""
+        self._outcomes.labels(outcome).inc()
 
 
 class SinkMetrics:
