@@ -298,6 +298,10 @@ def test_long_names_are_cut_to_what_kubernetes_takes(given):
             'consent={"enabled": true, "existingSecret": "s"}',
             "config.consent.url and config.consent.",
         ),
+        (
+            'admin={"enabled": false, "existingSecret": "s"}',
+            "admin.existingSecret needs admin.enabled",
+        ),
         ("consent.ingress.enabled=true", "consent.ingress.enabled needs consent.enabled"),
     ],
 )
@@ -308,14 +312,33 @@ def test_a_mistake_is_told_with_its_place_and_shows_no_secret(given, words):
     assert "s3cret" not in str(refused.value)
 
 
-def test_the_page_may_not_share_the_port_of_the_metrics():
+def test_no_two_listeners_share_a_port():
     with pytest.raises(HelmRefused, match="must differ"):
         render("consent", "consent.port=9464")
+    with pytest.raises(HelmRefused, match="must differ"):
+        render("minimal", "admin.port=9464")
+
+
+def test_the_status_page_is_for_this_machine_alone_until_a_secret_lets_people_in():
+    objects = render("minimal")
+    config = yaml.safe_load(one_of(objects, "ConfigMap")["data"]["daemon.yaml"])
+    assert config["admin"] == {"host": "127.0.0.1", "port": 9465}
+    assert [one["name"] for one in one_of(objects, "Service")["spec"]["ports"]] == ["http"]
+    assert [one["name"] for one in container(objects)["ports"]] == ["http"]
+    objects = render("secured")
+    text = one_of(objects, "ConfigMap", suffix="-ingest")["data"]["daemon.yaml"]
+    admin = yaml.safe_load(text)["admin"]
+    assert (admin["host"], admin["token_file"]) == ("0.0.0.0", f"{SECRETS}/admin/token")  # noqa: S104
+    assert [one["name"] for one in one_of(objects, "Service")["spec"]["ports"]] == ["http", "admin"]
+    objects = render("workload-identity")
+    assert "admin" not in yaml.safe_load(one_of(objects, "ConfigMap")["data"]["daemon.yaml"])
 
 
 def test_each_listener_has_a_rule_of_its_own_and_brokers_their_ports():
     policy = one_of(render("secured"), "NetworkPolicy")["spec"]
-    assert [[port["port"] for port in rule["ports"]] for rule in policy["ingress"]] == [[9464]]
+    ports = [[port["port"] for port in rule["ports"]] for rule in policy["ingress"]]
+    assert ports == [[9464], [9465]]
+    assert policy["ingress"][0]["from"] != policy["ingress"][1]["from"]
     dns, kafka, https, extra = policy["egress"]
     assert {port["port"] for port in dns["ports"]} == {53}
     assert [port["port"] for port in kafka["ports"]] == [9093, 9094, 9095]
@@ -401,6 +424,7 @@ def test_notes_tell_how_to_see_the_first_alert_in_words_that_the_program_knows()
     assert [_parser(one.split()).parse_args(one.split()).act for one in commands] == ["add", "list"]
     assert "kcat -b kafka-1:9092 -C -t defender.alerts -X isolation.level=read_committed" in notes
     assert "without TLS" in notes
+    assert "kubectl -n default port-forward deploy/rel-defender-ingest 9465" in notes
     said = run("install", "--dry-run=client", *values("secured"), "--set", "replicas=65")
     assert "-t soc.alerts" in said
     assert "65 replicas share 64 shards" in said
