@@ -119,14 +119,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
             log=events,
             rng=rng,
         )
-        # It waits for brokers, however long that takes; a stop must not wait with it.
-        if not await _opened(stages.enter("kafka", log), stop):
-            events.info("stopping")
-            return 0
-        await _enrol(settings, log, clock, events)
-        board = await stages.enter(
-            "statuses", StatusBoard(settings=settings.kafka, clock=clock, rng=rng, log=events)
-        )
+        board = StatusBoard(settings=settings.kafka, clock=clock, rng=rng, log=events)
         fleet = _fleet(settings, source, log, board, clock, rng, PipelineMetrics(registry), events)
         registry.register(
             FleetCollector(
@@ -136,6 +129,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 per_tenant=settings.metrics.tenants,
             )
         )
+        # Before the brokers, and until after them: to wait for them is no reason to be restarted.
         portal = await stages.enter(
             "portal",
             Portal(
@@ -149,6 +143,12 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 log=events,
             ),
         )
+        # It waits for brokers, however long that takes; a stop must not wait with it.
+        if not await _opened(stages.enter("kafka", log), stop):
+            events.info("stopping")
+            return 0
+        await _enrol(settings, log, clock, events)
+        await stages.enter("statuses", board)
         if settings.admin.port is not None:
             admin = await stages.enter("admin", _admin(settings, log, board, clock))
             events.info("admin_listening", url=admin.url)
