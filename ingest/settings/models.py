@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 from ingest.model.route import Route
 from ingest.model.tenant import Tenant, is_guid, labels_of
 from ingest.settings.brokers import Sasl, Tls
+from ingest.settings.consent import Consent
 from ingest.settings.section import File, Section
 
 
@@ -40,10 +41,30 @@ class Entra(Section):
     """The application's (client) id, a GUID."""
 
     client_secret: SecretStr | None = None
-    """The application's secret. Better: `client_secret_file`. Exactly one of the two is needed."""
+    """The application's secret. Better: `client_secret_file`, and better still a certificate or a federated
+    token. Exactly one of the three is needed. All files are read again when they change."""
 
     client_secret_file: File | None = None
     """A file that holds the secret; white space around it is ignored."""
+
+    certificate: SecretStr | None = None
+    """The application's certificate and its RSA key: PEM, or a PFX in base64. Better: `certificate_file`."""
+
+    certificate_file: File | None = None
+    """A file with the certificate, and its key where that has no file of its own: PEM or PFX."""
+
+    certificate_key_file: File | None = None
+    """A PEM file with the certificate's private key, where it is not in `certificate_file`."""
+
+    certificate_passphrase: SecretStr | None = None
+    """The passphrase of the key or PFX, where it has one. Better: `certificate_passphrase_file`."""
+
+    certificate_passphrase_file: File | None = None
+    """A file that holds the passphrase; white space around it is ignored."""
+
+    federated_token_file: File | None = None
+    """A file with another issuer's token for the application, as Kubernetes' workload identity writes it
+    (`AZURE_FEDERATED_TOKEN_FILE`)."""
 
     login_url: Host = "https://login.microsoftonline.com"
     """The login host of the cloud that the application is registered in."""
@@ -151,6 +172,9 @@ class Poll(Section):
 
     parked_probe_seconds: Seconds = 300
     """Before the first probe of a parked tenant; later ones wait up to 16 times as long."""
+
+    quiet_after_seconds: Seconds = 604_800
+    """A tenant that answers, and of which nothing new was found for so long, is `quiet`."""
 
     remembered_alerts: int = Field(default=500_000, ge=1_000)
     """The most alerts that are remembered for one tenant; beyond it the horizon rises, counted."""
@@ -345,6 +369,7 @@ class Settings(Section):
     source: Source = Source()
     poll: Poll = Poll()
     listen: Listen = Listen()
+    consent: Consent = Consent()
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
     shutdown: Shutdown = Shutdown()

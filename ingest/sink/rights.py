@@ -67,6 +67,9 @@ def daemon(names: "TopicNames", *, creates: bool, transacts: bool = True) -> tup
         Right(
             topic, names.tenants, "Write", "tenants of the configuration are registered at start"
         ),
+        Right(
+            topic, names.status, "Read", "a tenant's history goes on, and every replica shows all"
+        ),
         Right(topic, names.status, "Write", "how each tenant is doing is reported"),
         Right(Kind.GROUP, names.group, "Read", "replicas share the work"),
     )
@@ -114,6 +117,10 @@ def commands(names: "TopicNames") -> dict[str, tuple[Right, ...]]:
         )
         + checks,
         "tenants list": listing,
+        "doctor": (
+            *listing,
+            Right(topic, names.checkpoints, "Read", "where the tenant's reading stands"),
+        ),
         "quarantine list, show": (quarantine,),
         "quarantine retry": (quarantine, *changing),
         "tenants add, change, pause, …": changing,

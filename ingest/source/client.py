@@ -128,6 +128,11 @@ class DefenderSource:
         """See `Source.canonical`."""
         return canonical(alert)
 
+    def calls_left(self, tenant: Tenant) -> int | None:
+        """See `Source.calls_left`."""
+        budget = self._budgets.get(tenant.id)
+        return None if budget is None else budget.left(self._clock.monotonic())
+
     def begin(self, tenant: Tenant, *, tenure: int, granted: float) -> None:
         """See `Source.begin`."""
         now = self._clock.monotonic()

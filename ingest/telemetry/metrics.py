@@ -434,7 +434,8 @@ class FleetCollector(Collector):
 
 def _unwell(statuses: Iterable[FeedStatus]) -> Iterator[Metric]:
     unwell = [status for status in statuses if status.state is not State.HEALTHY]
-    unwell.sort(key=lambda status: status.since)
+    # The quiet last: there may be many, and nobody has to act.
+    unwell.sort(key=lambda status: (status.state is State.QUIET, status.since))
     since = _family("tenant_state_since_timestamp_seconds")
     fresh = _family("tenant_fresh_timestamp_seconds")
     for status in unwell[:_SERIES]:
