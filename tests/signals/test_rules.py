@@ -77,6 +77,11 @@ def test_a_rule_leads_to_its_own_section_of_the_runbook(alert):
     assert [one.split()[0] for one in sections()].count(alert) == 1
 
 
+def test_the_runbook_names_no_alert_that_is_not():
+    named = set(re.findall(r"\bDefenderIngest\w+", (ROOT / "docs" / "operations.md").read_text()))
+    assert named == set(ALERTS)
+
+
 def test_the_runbook_has_the_alerts_in_the_order_of_the_rules_and_no_other():
     assert [one.split()[0] for one in sections()] == list(ALERTS)
 
