@@ -78,6 +78,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
     events: structlog.stdlib.BoundLogger = structlog.get_logger("defender_ingest")
     registry = CollectorRegistry()
     runtime_metrics = RuntimeMetrics(registry)
+    runtime_metrics.started(clock.unix())
 
     grace = settings.shutdown.grace_seconds
     async with Stages(grace_seconds=grace, clock=clock, events=events) as stages:
@@ -137,6 +138,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 registry=registry,
                 ready=lambda: ["stopping"] if stop.is_set() else log.not_ready(),
                 snapshot=fleet.snapshot,
+                delivery=lambda: log.delivery,
                 clock=clock,
                 log=events,
             ),

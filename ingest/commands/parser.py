@@ -64,12 +64,16 @@ def add_parser(
     _labels(adding, "a label, a header of its alerts; can be given several times")
     _signs(adding)
 
-    changing = act("change", "Give a tenant another name, region or label.")
-    _means(changing)
-    changing.add_argument("--name", help="its new name")
-    changing.add_argument("--region", help="its new region, a key of `regions`")
-    _labels(changing, "gives it a label, or takes it with NAME=; can be given several times")
-    _signs(changing)
+    for name, words in (
+        ("change", "Give a tenant another name, region or label."),
+        ("approve", "Let a tenant be read that consented and awaits approval."),
+    ):
+        parser = act(name, words)
+        _means(parser)
+        parser.add_argument("--name", help="its new name")
+        parser.add_argument("--region", help="its new region, a key of `regions`")
+        _labels(parser, "gives it a label, or takes it with NAME=; can be given several times")
+        _signs(parser)
 
     for name, words in (
         ("pause", "Read a tenant no more for now; what is remembered of it is kept."),
@@ -105,6 +109,7 @@ def add_parser(
 
     _add_quarantine(commands, takes_config)
     _add_doctor(commands, takes_config)
+    _add_consent(commands, takes_config)
 
 
 def _add_doctor(
@@ -123,6 +128,38 @@ def _add_doctor(
     doctor.add_argument("--region", help="where it is not registered: a key of `regions`")
     doctor.add_argument("--json", action="store_true", help="one JSON object a line")
     doctor.set_defaults(run=_run, room="doctor")
+
+
+def _add_consent(
+    commands: Subparsers,  # type: ignore[valid-type]
+    takes_config: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    inviting: argparse.ArgumentParser = commands.add_parser(  # type: ignore[attr-defined]
+        "invite",
+        help="make a link for one customer's administrator: who consents by it is read at once",
+        description="Prints an invitation to the consent page: signed, for one use, for some days.",
+    )
+    takes_config(inviting)
+    inviting.add_argument("name", metavar="NAME", help="the customer's name, unlike all others")
+    inviting.add_argument("--tenant", metavar="GUID_OR_DOMAIN", help="nobody else can use it then")
+    inviting.add_argument("--region", help="a key of `regions` in the configuration")
+    _labels(inviting, "a label of the tenant; can be given several times")
+    inviting.add_argument("--json", action="store_true", help="as one JSON object")
+    inviting.set_defaults(run=_run, room="consent", act="invite")
+
+    linking: argparse.ArgumentParser = commands.add_parser(  # type: ignore[attr-defined]
+        "consent-url",
+        help="print Microsoft's own links to consent, for one tenant or for any",
+        description="Prints Microsoft's own links to consent. Who consents by one of them has to be "
+        "registered with `tenants add`; an invitation (`invite`) does that by itself.",
+    )
+    takes_config(linking)
+    linking.add_argument(
+        "--tenant", metavar="GUID_OR_DOMAIN", help="for one directory alone, not for any"
+    )
+    linking.add_argument("--region", help="a key of `regions` in the configuration")
+    linking.add_argument("--json", action="store_true", help="as one JSON object")
+    linking.set_defaults(run=_run, room="consent", act="url")
 
 
 def _means(parser: argparse.ArgumentParser) -> None:
@@ -221,8 +258,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from ingest.telemetry.logs import logging_to  # noqa: PLC0415
 
     perform = importlib.import_module(f"ingest.commands.{arguments.room}").perform
-    secret = settings.entra.client_secret
-    secrets = [] if secret is None else [secret.get_secret_value()]
+    entra = settings.entra
+    given = (entra.client_secret, entra.certificate, entra.certificate_passphrase)
+    secrets = [secret.get_secret_value() for secret in given if secret is not None]
     # Always JSON, and every change: the words for people are on standard output.
     level = "debug" if settings.logs.level == "debug" else "info"
     logs = settings.logs.model_copy(update={"format": "json", "level": level})

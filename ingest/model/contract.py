@@ -57,6 +57,9 @@ class Tenant(msgspec.Struct):
     at: Annotated[Instant, _told("When that was.")]
     why: Annotated[str, _told("Why, in words; may be empty.")]
     labels: Annotated[dict[str, str] | UnsetType, _told("The operator's labels.")] = UNSET
+    invitation: Annotated[str | UnsetType, _told("The id of the invitation that it came by.")] = (
+        UNSET
+    )
     order: Annotated[Order | UnsetType, _told("The last order; it may be done.")] = UNSET
 
 

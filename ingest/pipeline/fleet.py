@@ -133,6 +133,9 @@ class Fleet:
                 why = f": {one.why}" if one.why else ""
                 words = f"paused by {one.by}{why}"
                 self._unread[tenant] = _unread(one, State.PAUSED, "paused", words)
+            elif one.standing is Standing.AWAITING:
+                words = f"{one.why}: approve of it with `defender-ingest tenants approve {tenant}`"
+                self._unread[tenant] = _unread(one, State.PAUSED, "awaiting_approval", words)
         for tenant, why in self._placement.unreadable().items():
             status = FeedStatus(
                 feed=FeedKey(tenant),

@@ -1,7 +1,7 @@
 """The portal: probes, metrics and status on one listener."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
@@ -28,6 +28,7 @@ class Portal:
         registry: the metrics.
         ready: what keeps the daemon from doing its work, in words; nothing where it does.
         snapshot: how every feed is doing.
+        delivery: what is promised, and what the brokers can do.
         clock: local time.
         log: for the address.
     """
@@ -39,12 +40,14 @@ class Portal:
         registry: CollectorRegistry,
         ready: Callable[[], list[str]],
         snapshot: Callable[[], Iterable[FeedStatus]],
+        delivery: Callable[[], Mapping[str, str]],
         clock: Clock,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._registry = registry
         self._ready = ready
         self._snapshot = snapshot
+        self._delivery = delivery
         self._clock = clock
         self._log = log
         # A fleet's metrics take a while to write; in a thread they hold the loop for moments only.
@@ -119,6 +122,7 @@ class Portal:
         return msgspec.json.encode(
             {
                 "now": instant_text(self._clock.unix()),
+                **self._delivery(),
                 "tenants": len(statuses),
                 "states": states,
                 "shown": min(limit, len(chosen)),

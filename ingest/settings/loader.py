@@ -15,7 +15,9 @@ from pydantic import BaseModel, ValidationError
 from ingest.errors import SettingsError
 from ingest.settings.admin import check_admin
 from ingest.settings.brokers import check_brokers
-from ingest.settings.files import Path_, check_authorities, check_secret
+from ingest.settings.consent import check_consent
+from ingest.settings.credentials import check_credential
+from ingest.settings.files import Path_, check_authorities
 from ingest.settings.models import Settings
 
 PREFIX = "DEFENDER_INGEST_"
@@ -250,7 +252,7 @@ def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
     """Check what no field can know alone, on what was written, so that all is found in one run."""
     entra = content.get("entra")
     if isinstance(entra, dict):
-        yield from check_secret(("entra",), "client_secret", entra)
+        yield from check_credential(entra)
     if isinstance(content.get("ca_file"), str):
         yield from check_authorities(("ca_file",), content["ca_file"])
     kafka = content.get("kafka")
@@ -258,6 +260,8 @@ def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
         yield from check_brokers(kafka)
     if isinstance(content.get("admin"), dict):
         yield from check_admin(content["admin"])
+    if isinstance(content.get("consent"), dict):
+        yield from check_consent(content["consent"])
     yield from check_tenants(content)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ingest.simulator import admin, alerts
+from ingest.simulator.application import Application
+from ingest.simulator.consent import Consents
 from ingest.simulator.content import MALFORMED_FORMS
 from ingest.simulator.customer import Customer
 from ingest.simulator.entra import Entra
@@ -45,6 +47,8 @@ class Plan:
         faults: a script of faults.
         answers: recorded answers to serve, of one tenant, instead of simulated alerts.
         token_seconds: how long tokens live.
+        unconsented: how many of the tenants, the last ones, have not consented yet.
+        redirect_urls: where the application may be sent back to after a consent.
     """
 
     tenants: int = 200
@@ -58,6 +62,8 @@ class Plan:
     faults: tuple[Line, ...] = ()
     answers: tuple[RecordedAnswer, ...] = ()
     token_seconds: int = 3599
+    unconsented: int = 0
+    redirect_urls: tuple[str, ...] = ()
     client_secret: str = field(default="simulated-secret", repr=False)
 
 
@@ -85,6 +91,7 @@ class SimulatedCloud:
         self.frozen = False
         rng = random.Random(f"{plan.seed}/fleet")
         self.client_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+        self.application = Application(self.client_id, secrets={plan.client_secret: None})
         self._replay = Replay(list(plan.answers)) if plan.answers else None
         self.customers = {customer.id: customer for customer in self._found(rng)}
         self._fleet = list(self.customers)
@@ -93,12 +100,17 @@ class SimulatedCloud:
         self._entra = Entra(
             timeline=self.timeline,
             key=key or rsa.generate_private_key(public_exponent=65537, key_size=2048),
-            client_id=self.client_id,
-            client_secret=plan.client_secret,
+            application=self.application,
             token_seconds=plan.token_seconds,
             customer=self.customers.get,
             of_domain={one.domain: one for one in self.customers.values()}.get,
             book=self.book,
+        )
+        self._consents = Consents(
+            timeline=self.timeline,
+            client_id=self.client_id,
+            redirect_urls=plan.redirect_urls,
+            customers=self.customers,
         )
         self._alerts = alerts.AlertApi(
             timeline=self.timeline,
@@ -145,6 +157,7 @@ class SimulatedCloud:
                     population=population,
                     links=rng.random() < _HALF,
                     links_first=rng.random() < _HALF,
+                    consented=number < count - plan.unconsented,
                     quota=Quota(),
                 )
             )
@@ -161,7 +174,8 @@ class SimulatedCloud:
         elif path in alerts.PATHS:
             answer = self._alerts.handle(method, path, query, host, headers)
         else:
-            found = self._entra.handle(method, path, host, headers, body)
+            found = self._consents.handle(method, path, query, headers, body)
+            found = found or self._entra.handle(method, path, host, headers, body)
             answer = found or api_error(404, "ResourceNotFound", "There is no such resource.")
         answer.headers["Date"] = http_date(self.timeline.now())
         return answer

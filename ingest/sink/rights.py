@@ -49,12 +49,13 @@ class Right:
         return shlex.join(words)
 
 
-def daemon(names: "TopicNames", *, creates: bool) -> tuple[Right, ...]:
+def daemon(names: "TopicNames", *, creates: bool, transacts: bool = True) -> tuple[Right, ...]:
     """Return what the daemon needs.
 
     Args:
         names: of the installation.
         creates: whether it makes absent topics (`kafka.create_topics`).
+        transacts: whether it commits in transactions (`kafka.delivery`).
     """
     topic = Kind.TOPIC
     data = (
@@ -71,15 +72,20 @@ def daemon(names: "TopicNames", *, creates: bool) -> tuple[Right, ...]:
         ),
         Right(topic, names.status, "Write", "how each tenant is doing is reported"),
         Right(Kind.GROUP, names.group, "Read", "replicas share the work"),
-        Right(
-            Kind.TRANSACTIONAL_ID,
-            names.transactional_ids,
-            "Write",
-            "each shard commits in transactions, and fences its former owner",
-            prefixed=True,
-        ),
     )
-    return (*data, *_checks(names), *(_makes(names) if creates else ()))
+    fences = Right(
+        Kind.TRANSACTIONAL_ID,
+        names.transactional_ids,
+        "Write",
+        "each shard commits in transactions, and fences its former owner",
+        prefixed=True,
+    )
+    return (
+        *data,
+        *((fences,) if transacts else ()),
+        *_checks(names),
+        *(_makes(names) if creates else ()),
+    )
 
 
 def _makes(names: "TopicNames") -> Iterator[Right]:

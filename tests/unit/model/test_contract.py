@@ -81,6 +81,7 @@ orders = st.none() | st.builds(
         at=seconds,
         why=words,
         order=orders,
+        invitation=st.none() | words,
     )
 )
 def test_every_record_of_the_tenants_topic_fits(registration):
