@@ -29,6 +29,9 @@ from ingest.pipeline.ports import Clock, Source, Topic
 from ingest.pipeline.schedule import Schedule
 from ingest.pipeline.worker import Worker
 from ingest.portal.admin import AdminPortal
+from ingest.portal.confirmation import Confirmation
+from ingest.portal.consent import ConsentPage
+from ingest.portal.consent_desk import ConsentDesk
 from ingest.portal.fleet_view import FleetView
 from ingest.portal.web import Portal
 from ingest.runtime.clock import SystemClock
@@ -36,12 +39,14 @@ from ingest.runtime.shutdown import Stages
 from ingest.runtime.supervisor import Supervisor
 from ingest.runtime.whoami import whoami
 from ingest.settings.models import Poll, Settings
+from ingest.sink.admissions import Admissions
 from ingest.sink.board import StatusBoard
 from ingest.sink.log import KafkaCommitLog
 from ingest.sink.registrar import Registrar
 from ingest.sink.secret import Secret
 from ingest.source.client import DefenderSource
 from ingest.telemetry.metrics import (
+    ConsentMetrics,
     FleetCollector,
     IdentityMetrics,
     PipelineMetrics,
@@ -146,6 +151,10 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
         if settings.admin.port is not None:
             admin = await stages.enter("admin", _admin(settings, log, board, clock))
             events.info("admin_listening", url=admin.url)
+        if settings.consent.url is not None:
+            await stages.enter(
+                "consent page", _consent_page(settings, source, log, clock, rng, registry, events)
+            )
         supervisor = await stages.enter(
             "readers", Supervisor(clock=clock, rng=rng, metrics=runtime_metrics, events=events)
         )
@@ -215,6 +224,38 @@ def _admin(
         consent_url=lambda tenant: (
             f"{entra.login_url}/{tenant}/adminconsent?client_id={entra.client_id}"
         ),
+    )
+
+
+def _consent_page(
+    settings: Settings,
+    source: Source,
+    log: KafkaCommitLog,
+    clock: Clock,
+    rng: random.Random,
+    registry: CollectorRegistry,
+    events: structlog.stdlib.BoundLogger,
+) -> ConsentPage:
+    consent = settings.consent
+    key = Secret(key="consent.key_file", value=None, file=consent.key_file)
+    desk = ConsentDesk(
+        settings=consent,
+        regions=settings.regions,
+        key=key.read,
+        roster=log.roster,
+        admissions=Admissions(settings=settings.kafka, clock=clock, rng=rng, log=events),
+        confirmation=Confirmation(source=source, clock=clock, log=events),
+        clock=clock,
+        log=events,
+    )
+    return ConsentPage(
+        settings=consent,
+        entra=settings.entra,
+        regions=settings.regions,
+        desk=desk,
+        clock=clock,
+        metrics=ConsentMetrics(registry),
+        log=events,
     )
 
 

@@ -117,6 +117,9 @@ CATALOGUE: dict[str, Described] = {
     "credential_rejected": Described(
         "gauge", "1 while Entra ID refuses our credential for more than one tenant."
     ),
+    "consents_total": Described(
+        "counter", "Visits to the consent page, by what came of them.", {"outcome": ("active",)}
+    ),
     "transactions_total": Described(
         "counter",
         "Kafka transactions, by outcome.",
@@ -305,6 +308,17 @@ class IdentityMetrics:
     def credential(self, *, rejected: bool) -> None:
         """Say whether our credential is refused for more than one tenant."""
         self._rejected.set(int(rejected))
+
+
+class ConsentMetrics:
+    """Counts visits to the consent page."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._outcomes = _counter(registry, "consents_total")
+
+    def came_to(self, outcome: str) -> None:
+        """Count what came of one."""
+        self._outcomes.labels(outcome).inc()
 
 
 class SinkMetrics:
