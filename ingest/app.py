@@ -144,6 +144,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 ready=lambda: ["stopping"] if stop.is_set() else log.not_ready(),
                 snapshot=fleet.snapshot,
                 delivery=lambda: log.delivery,
+                credential=tokens.credential,
                 clock=clock,
                 log=events,
             ),

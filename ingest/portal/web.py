@@ -11,6 +11,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from ingest.model.credential import CredentialStatus
 from ingest.model.status import WELL, FeedStatus, State, described, instant_text
 from ingest.pipeline.ports import Clock
 from ingest.portal.listener import Listener
@@ -29,6 +30,7 @@ class Portal:
         ready: what keeps the daemon from doing its work, in words; nothing where it does.
         snapshot: how every feed is doing.
         delivery: what is promised, and what the brokers can do.
+        credential: how the application's own credential is doing.
         clock: local time.
         log: for the address.
     """
@@ -41,6 +43,7 @@ class Portal:
         ready: Callable[[], list[str]],
         snapshot: Callable[[], Iterable[FeedStatus]],
         delivery: Callable[[], Mapping[str, str]],
+        credential: Callable[[], CredentialStatus],
         clock: Clock,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
@@ -48,6 +51,7 @@ class Portal:
         self._ready = ready
         self._snapshot = snapshot
         self._delivery = delivery
+        self._credential = credential
         self._clock = clock
         self._log = log
         # A fleet's metrics take a while to write; in a thread they hold the loop for moments only.
@@ -119,10 +123,12 @@ class Portal:
         chosen = [s for s in statuses if wanted is None or s.state == wanted]
         # The unwell first, since a list may be cut.
         chosen.sort(key=lambda status: (status.state in WELL, status.since))
+        now = self._clock.unix()
         return msgspec.json.encode(
             {
-                "now": instant_text(self._clock.unix()),
+                "now": instant_text(now),
                 **self._delivery(),
+                "credential": self._credential().described(now),
                 "tenants": len(statuses),
                 "states": states,
                 "shown": min(limit, len(chosen)),

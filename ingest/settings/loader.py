@@ -258,10 +258,10 @@ def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
     kafka = content.get("kafka")
     if isinstance(kafka, dict):
         yield from check_brokers(kafka)
-    if isinstance(content.get("admin"), dict):
-        yield from check_admin(content["admin"])
     if isinstance(content.get("consent"), dict):
         yield from check_consent(content["consent"])
+    if isinstance(content.get("admin"), dict):
+        yield from check_admin(content["admin"])
     yield from check_tenants(content)
 
 
