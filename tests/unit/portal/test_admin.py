@@ -1,5 +1,6 @@
 """The status page and its JSON, as a browser and a program get them."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -225,6 +226,17 @@ async def test_with_a_token_nobody_comes_in_without_it(serve, made, given, statu
         assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
         assert "Customer" not in await answer.text()
         assert TOKEN not in await answer.text()
+
+
+async def test_bytes_that_are_no_text_are_no_token_and_no_trouble(serve):
+    ask = await serve(TOKEN)
+    url = (await ask("/")).url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+    finally:
+        writer.close()
 
 
 async def test_ten_thousand_tenants_are_small_and_quick_to_look_at(serve, made):
