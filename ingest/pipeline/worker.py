@@ -162,6 +162,8 @@ class Worker:
         """Read what is due, since the Unix time `due`, and return the wait until the next turn."""
         cycle = Cycle(tier=Tier.FAST, started=self._clock.monotonic())
         self._read_since = cycle.started
+        # It is being made; what was planned is over.
+        self._change(next_attempt=None)
         started = self._clock.unix()
         try:
             await self._poller.prepare(due)

@@ -578,3 +578,13 @@ async def test_a_former_owner_whose_clock_ran_ahead_makes_nothing_fresh_that_is_
     assert then.status.fresh_at == readings.clock.unix()
     await status_after(then, 2 * DAY)
     assert not readings.glances
+
+
+async def test_an_attempt_that_is_being_made_is_not_the_next_one():
+    worker, _ = make(seconds=20.0)
+    async with living(worker):
+        await asyncio.sleep(10)
+        during = worker.status.next_attempt
+        await asyncio.sleep(15)
+        assert during is None
+        assert worker.status.next_attempt > worker._clock.unix()
