@@ -97,7 +97,7 @@ class AdminPortal:
                 raise web.HTTPForbidden(
                     text="this listener answers to names of this machine only\n"
                 )
-        elif not hmac.compare_digest(_given(request.headers).encode(), self._token().encode()):
+        elif not hmac.compare_digest(_given(request.headers), self._token().encode()):
             raise web.HTTPUnauthorized(
                 text="the token of admin.token_file is needed: as a password, or as a bearer token\n",
                 headers={"WWW-Authenticate": 'Basic realm="defender-ingest", charset="UTF-8"'},
@@ -176,14 +176,16 @@ def _name(host: str) -> str:
         return ""
 
 
-def _given(headers: Mapping[str, str]) -> str:
-    """Return the token that a request shows; "" where it shows none."""
+def _given(headers: Mapping[str, str]) -> bytes:
+    """Return the token that a request shows; nothing where it shows none."""
     scheme, _, words = headers.get("Authorization", "").partition(" ")
+    # Bytes that are no text come as surrogates.
+    shown = words.strip().encode(errors="surrogateescape")
     if scheme.lower() == "bearer":
-        return words.strip()
+        return shown
     if scheme.lower() != "basic":
-        return ""
+        return b""
     try:
-        return base64.b64decode(words, validate=True).decode().partition(":")[2]
-    except (binascii.Error, UnicodeError):
-        return ""
+        return base64.b64decode(shown, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""

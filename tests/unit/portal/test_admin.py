@@ -1,6 +1,8 @@
 """The status page and its JSON, as a browser and a program get them."""
 
+import asyncio
 import base64
+import hashlib
 import json
 import time
 from html.parser import HTMLParser
@@ -53,7 +55,8 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.text, self.links, self.loads, self.tags, self._in = "", [], [], [], []
+        self.text, self._in = "", []
+        self.links, self.loads, self.tags, self.styles = [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -66,8 +69,13 @@ class Page(HTMLParser):
             self.loads.append((tag, found.get("href") or found.get("src")))
 
     def handle_data(self, data):
-        if self._in != ["style"]:
+        if self._in == ["style"]:
+            self.styles.append(data)
+        else:
             self.text += data
+
+    def handle_endtag(self, tag):
+        self._in = []
 
 
 async def page(answer):
@@ -97,8 +105,10 @@ async def test_every_page_is_sent_with_headers_that_let_nothing_foreign_in(serve
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
-        assert policy.count("'sha256-") == 2
         shown = await page(answer)
+        digests = [hashlib.sha256(style.encode()).digest() for style in shown.styles]
+        hashes = [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+        assert f"style-src {' '.join(hashes)};" in policy
         assert shown.loads == [("link", "data:,")]
         assert "script" not in shown.tags
     for path in ("/", "/api/v1/tenants", "/nowhere", "/?page=x", f"/tenants/{guid(9)}"):
@@ -216,6 +226,17 @@ async def test_with_a_token_nobody_comes_in_without_it(serve, made, given, statu
         assert answer.headers["WWW-Authenticate"].startswith("Basic realm=")
         assert "Customer" not in await answer.text()
         assert TOKEN not in await answer.text()
+
+
+async def test_bytes_that_are_no_text_are_no_token_and_no_trouble(serve):
+    ask = await serve(TOKEN)
+    url = (await ask("/")).url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+    finally:
+        writer.close()
 
 
 async def test_ten_thousand_tenants_are_small_and_quick_to_look_at(serve, made):
