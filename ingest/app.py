@@ -77,7 +77,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
             "tokens",
             Tokens(
                 settings=settings.entra,
-                regions=settings.regions,
+                regions=settings.served,
                 ca_file=settings.ca_file,
                 clock=clock,
                 rng=rng,
@@ -89,7 +89,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
             "source",
             DefenderSource(
                 settings=settings.source,
-                regions=settings.regions,
+                regions=settings.served,
                 ca_file=settings.ca_file,
                 tokens=tokens,
                 clock=clock,

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from difflib import get_close_matches
 from urllib.parse import quote
 
 from ingest.commands.acts import Acts
@@ -32,6 +31,7 @@ from ingest.model.roster import Order, OrderKind, Origin, Registration, Standing
 from ingest.model.tenant import Feed, Tenant, is_guid, labels_of
 from ingest.runtime.whoami import whoami
 from ingest.settings.models import Settings
+from ingest.settings.regions import objection
 from ingest.settings.tenants_file import load_tenants
 
 _LONGEST_NAME = 200
@@ -179,7 +179,9 @@ class _Acts(Acts):
     async def _apply(self) -> int:
         words = self._words
         settings = self._settings
-        entries = load_tenants(words.file, settings.regions, settings.kafka.routing)
+        entries = load_tenants(
+            words.file, settings.logins, settings.entra.login_url, settings.kafka.routing
+        )
         wanted = [one.tenant for one in entries]
         signature = self._signature(f"applied from {words.file.name}")
         async with self._open(make_topics=not words.dry_run) as desk:
@@ -250,18 +252,14 @@ class _Acts(Acts):
 
     def _region(self, text: str | None) -> str:
         """Return a region of the configuration; without words, the default or the only one."""
-        known = sorted(self._settings.regions)
+        settings = self._settings
+        known = list(settings.served)
         if text is None and _DEFAULT_REGION not in known and len(known) == 1:
             return known[0]
         region = _DEFAULT_REGION if text is None else text
-        if region in known:
-            return region
-        meant = get_close_matches(region, known, 1)
-        hint = f"did you mean {meant[0]}?" if meant else f"one of {', '.join(known)}"
-        raise CommandRefused(
-            f"--region {region}: is not a key of regions in {self._words.config}; {hint}",
-            usage=True,
-        )
+        if why := objection(region, settings.logins, settings.entra.login_url):
+            raise CommandRefused(f"--region {region}: {why}", usage=True)
+        return region
 
     def _labels(self, before: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         """Return the labels that a tenant has after the words of the command."""

@@ -23,7 +23,8 @@ from ingest.identity.turns import Turns
 from ingest.model.credential import CredentialStatus
 from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock
-from ingest.settings.models import Entra, Region
+from ingest.settings.models import Entra
+from ingest.settings.regions import Region
 from ingest.telemetry.metrics import IdentityMetrics
 
 _RENEW_FROM, _RENEW_SPREAD = 0.7, 0.2

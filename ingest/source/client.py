@@ -27,7 +27,8 @@ from ingest.model.instant import from_http_date, from_unix, to_unix
 from ingest.model.sweep import Ask
 from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock, Page
-from ingest.settings.models import Region, Source
+from ingest.settings.models import Source
+from ingest.settings.regions import Region
 from ingest.source.memory import Lease, Room
 from ingest.source.query import followed_link, url_of
 from ingest.source.records import canonical, read, split
@@ -179,7 +180,7 @@ class DefenderSource:
         if region is None:
             raise TenantRejected(
                 f"the tenant is registered in the region {tenant.region!r}, which this configuration does "
-                f"not name (regions): one of {', '.join(sorted(self._regions))} is needed",
+                f"not serve (regions, entra.login_url): one of {', '.join(sorted(self._regions))} is needed",
                 reason="unknown_region",
                 blame=Blame.US,
             )
