@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ingest.simulator import admin, alerts
+from ingest.simulator import admin, alerts, clouds
 from ingest.simulator.application import Application
 from ingest.simulator.content import MALFORMED_FORMS
 from ingest.simulator.customer import Customer
@@ -23,7 +23,7 @@ from ingest.simulator.samples import RecordedAnswer, Replay
 from ingest.simulator.times import Timeline, http_date, ticks_of
 
 REGION = "simulated"
-"""The one region that all simulated tenants are in."""
+"""The region that simulated tenants are in where a plan names none."""
 
 _COMPANIES = ("Contoso", "Fabrikam", "Northwind", "Litware", "Proseware", "Tailspin", "Wingtip")
 _TRADES = ("Bank", "Foods", "Health", "Logistics", "Motors", "Power", "Retail", "Steel", "Travel")
@@ -46,6 +46,7 @@ class Plan:
         faults: a script of faults.
         answers: recorded answers to serve, of one tenant, instead of simulated alerts.
         token_seconds: how long tokens live.
+        regions: those of `clouds` that the tenants are in, in turn; none for one region on any host.
     """
 
     tenants: int = 200
@@ -59,6 +60,7 @@ class Plan:
     faults: tuple[Line, ...] = ()
     answers: tuple[RecordedAnswer, ...] = ()
     token_seconds: int = 3599
+    regions: tuple[str, ...] = ()
     client_secret: str = field(default="simulated-secret", repr=False)
 
 
@@ -142,7 +144,7 @@ class SimulatedCloud:
                 Customer(
                     id=identity,
                     name=name,
-                    region=REGION,
+                    region=plan.regions[number % len(plan.regions)] if plan.regions else REGION,
                     population=population,
                     links=rng.random() < _HALF,
                     links_first=rng.random() < _HALF,
@@ -159,10 +161,11 @@ class SimulatedCloud:
         host = headers.get("host", "localhost")
         if path.startswith("/admin/"):
             answer = admin.handle(self, method, path, body)
-        elif path in alerts.PATHS:
+        elif path in alerts.PATHS and clouds.is_api(host):
             answer = self._alerts.handle(method, path, query, host, headers)
         else:
-            found = self._entra.handle(method, path, host, headers, body)
+            asked = clouds.is_login(host)
+            found = self._entra.handle(method, path, host, headers, body) if asked else None
             answer = found or api_error(404, "ResourceNotFound", "There is no such resource.")
         answer.headers["Date"] = http_date(self.timeline.now())
         return answer
