@@ -83,6 +83,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 rng=rng,
                 metrics=IdentityMetrics(registry),
                 log=events,
+                proxy_of=settings.http.proxy_of,
             ),
         )
         source = await stages.enter(
@@ -95,6 +96,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 clock=clock,
                 metrics=SourceMetrics(registry),
                 log=events,
+                proxy_of=settings.http.proxy_of,
             ),
         )
         log = KafkaCommitLog(

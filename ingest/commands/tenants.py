@@ -310,6 +310,7 @@ class _Acts(Acts):
             ca_file=self._settings.ca_file,
             timeout_seconds=entra.timeout_seconds,
             monotonic=self._clock.monotonic,
+            proxy_of=self._settings.http.proxy_of,
         )
         try:
             found = await asyncio.to_thread(

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 from ingest.model.route import Route
 from ingest.model.tenant import Tenant, is_guid, labels_of
 from ingest.settings.brokers import Sasl, Tls
+from ingest.settings.proxy import Http
 from ingest.settings.regions import PUBLIC_LOGIN, Host, Region, with_known
 from ingest.settings.section import File, Section
 
@@ -309,6 +310,7 @@ class Settings(Section):
 
     entra: Entra
     kafka: Kafka
+    http: Http = Http()
     source: Source = Source()
     poll: Poll = Poll()
     listen: Listen = Listen()

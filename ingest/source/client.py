@@ -28,6 +28,7 @@ from ingest.model.sweep import Ask
 from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock, Page
 from ingest.settings.models import Source
+from ingest.settings.proxy import ProxyOf, environment_proxy
 from ingest.settings.regions import Region
 from ingest.source.memory import Lease, Room
 from ingest.source.query import followed_link, url_of
@@ -82,6 +83,7 @@ class DefenderSource:
         clock: local time.
         metrics: are told of every call.
         log: for what an operator should know.
+        proxy_of: which proxy a host is reached through.
         transport: in place of real HTTP.
     """
 
@@ -95,6 +97,7 @@ class DefenderSource:
         clock: Clock,
         metrics: SourceMetrics,
         log: structlog.stdlib.BoundLogger,
+        proxy_of: ProxyOf = environment_proxy,
         transport: Transport | None = None,
     ) -> None:
         self._settings = settings
@@ -103,7 +106,9 @@ class DefenderSource:
         self._clock = clock
         self._metrics = metrics
         self._log = log
-        self._transport = transport or AiohttpTransport(settings=settings, ca_file=ca_file)
+        self._transport = transport or AiohttpTransport(
+            settings=settings, ca_file=ca_file, proxy_of=proxy_of
+        )
         self._room = Room(
             capacity=settings.memory_bytes, largest=settings.page_bytes, tell=metrics.memory
         )
