@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ingest.model.instant import parse_instant
-from ingest.model.report import NOT_READ_YET, REMOVED, UNREAD, UNREADABLE
+from ingest.model.report import AWAITING_APPROVAL, PENDING, REMOVED, UNREAD, UNREADABLE
 from ingest.model.status import State
 from ingest.settings.loader import load
 
-_STATES = [*map(str, State), NOT_READ_YET, UNREAD, UNREADABLE, REMOVED]
+_STATES = [*map(str, State), PENDING, AWAITING_APPROVAL, UNREAD, UNREADABLE, REMOVED]
 _INTERRUPTED = 130
 _MOST_SHARDS = 1024
 
@@ -35,6 +35,7 @@ def add_parser(
     resharding.add_argument(
         "--to", type=_shards, required=True, metavar="M", help="how many shards there are to be"
     )
+    _tells_in_json(resharding)
     resharding.set_defaults(run=_run, room="reshard")
 
     _add_topics(commands, takes_config)
@@ -63,12 +64,16 @@ def add_parser(
     _labels(adding, "a label, a header of its alerts; can be given several times")
     _signs(adding)
 
-    changing = act("change", "Give a tenant another name, region or label.")
-    _means(changing)
-    changing.add_argument("--name", help="its new name")
-    changing.add_argument("--region", help="its new region, a key of `regions`")
-    _labels(changing, "gives it a label, or takes it with NAME=; can be given several times")
-    _signs(changing)
+    for name, words in (
+        ("change", "Give a tenant another name, region or label."),
+        ("approve", "Let a tenant be read that consented and awaits approval."),
+    ):
+        parser = act(name, words)
+        _means(parser)
+        parser.add_argument("--name", help="its new name")
+        parser.add_argument("--region", help="its new region, a key of `regions`")
+        _labels(parser, "gives it a label, or takes it with NAME=; can be given several times")
+        _signs(parser)
 
     for name, words in (
         ("pause", "Read a tenant no more for now; what is remembered of it is kept."),
@@ -103,6 +108,58 @@ def add_parser(
     _signs(applying)
 
     _add_quarantine(commands, takes_config)
+    _add_doctor(commands, takes_config)
+    _add_consent(commands, takes_config)
+
+
+def _add_doctor(
+    commands: Subparsers,  # type: ignore[valid-type]
+    takes_config: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    doctor = commands.add_parser(  # type: ignore[attr-defined]
+        "doctor",
+        help="find out why a tenant is not read, step by step",
+        description="Takes every step that a reading takes, from DNS to the checkpoint, and says of each "
+        "that it is well, or what is wrong, who must act and how. Also for a tenant that is not "
+        "registered yet. It writes nothing, and calls the alert API twice at most.",
+    )
+    takes_config(doctor)
+    doctor.add_argument("tenant", metavar="TENANT", help="its GUID, its name or its domain")
+    doctor.add_argument("--region", help="where it is not registered: a key of `regions`")
+    doctor.add_argument("--json", action="store_true", help="one JSON object a line")
+    doctor.set_defaults(run=_run, room="doctor")
+
+
+def _add_consent(
+    commands: Subparsers,  # type: ignore[valid-type]
+    takes_config: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    inviting: argparse.ArgumentParser = commands.add_parser(  # type: ignore[attr-defined]
+        "invite",
+        help="make a link for one customer's administrator: who consents by it is read at once",
+        description="Prints an invitation to the consent page: signed, for one use, for some days.",
+    )
+    takes_config(inviting)
+    inviting.add_argument("name", metavar="NAME", help="the customer's name, unlike all others")
+    inviting.add_argument("--tenant", metavar="GUID_OR_DOMAIN", help="nobody else can use it then")
+    inviting.add_argument("--region", help="a key of `regions` in the configuration")
+    _labels(inviting, "a label of the tenant; can be given several times")
+    inviting.add_argument("--json", action="store_true", help="as one JSON object")
+    inviting.set_defaults(run=_run, room="consent", act="invite")
+
+    linking: argparse.ArgumentParser = commands.add_parser(  # type: ignore[attr-defined]
+        "consent-url",
+        help="print Microsoft's own links to consent, for one tenant or for any",
+        description="Prints Microsoft's own links to consent. Who consents by one of them has to be "
+        "registered with `tenants add`; an invitation (`invite`) does that by itself.",
+    )
+    takes_config(linking)
+    linking.add_argument(
+        "--tenant", metavar="GUID_OR_DOMAIN", help="for one directory alone, not for any"
+    )
+    linking.add_argument("--region", help="a key of `regions` in the configuration")
+    linking.add_argument("--json", action="store_true", help="as one JSON object")
+    linking.set_defaults(run=_run, room="consent", act="url")
 
 
 def _means(parser: argparse.ArgumentParser) -> None:
@@ -119,8 +176,8 @@ def _add_topics(
         description="Shows the topics that the configuration needs; asks a cluster only with --check.",
     )
     takes_config(topics)
+    topics.add_argument("--json", action="store_true", help="one JSON object a line")
     forms = topics.add_mutually_exclusive_group()
-    forms.add_argument("--json", action="store_true", help="one JSON object a line")
     forms.add_argument("--kafka-topics", action="store_true", help="as commands that make them")
     forms.add_argument(
         "--kafka-acls", metavar="PRINCIPAL", help="commands that grant the daemon its rights"
@@ -167,6 +224,12 @@ def _labels(parser: argparse.ArgumentParser, words: str) -> None:
 def _signs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--why", default="", metavar="TEXT", help="kept in its record")
     parser.add_argument("--by", metavar="WHO", help="kept in its record (default: USER@HOST)")
+    _tells_in_json(parser)
+
+
+def _tells_in_json(parser: argparse.ArgumentParser) -> None:
+    words = "one JSON object at the end: exit_code, said, error"
+    parser.add_argument("--json", dest="result_as_json", action="store_true", help=words)
 
 
 def _instant(text: str) -> int:
@@ -191,6 +254,7 @@ def _shards(text: str) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     settings = load(Path(arguments.config), os.environ)
     # Not at the top: other commands need none of it.
+    from ingest.commands.result import told_as_json  # noqa: PLC0415
     from ingest.telemetry.logs import logging_to  # noqa: PLC0415
 
     perform = importlib.import_module(f"ingest.commands.{arguments.room}").perform
@@ -209,7 +273,10 @@ def _run(arguments: argparse.Namespace) -> int:
     library.setLevel(logging.CRITICAL)
     try:
         with logging_to(sys.stderr, logs, secrets=secrets):
-            code: int = perform(arguments, settings, say=_say)
+            if getattr(arguments, "result_as_json", False):
+                code: int = told_as_json(perform, arguments, settings, say=_say)
+            else:
+                code = perform(arguments, settings, say=_say)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _INTERRUPTED

@@ -9,12 +9,12 @@ from dataclasses import replace
 from urllib.parse import quote
 
 from ingest.commands.acts import Acts
+from ingest.commands.customer import guid_of, labelled, name_of, region_of
 from ingest.commands.desk import Desk, open_desk
 from ingest.commands.listing import Listing
+from ingest.commands.paint import Paint
 from ingest.commands.table import terminal_width
 from ingest.errors import CommandRefused
-from ingest.identity.directory import domain_of, tenant_of_domain
-from ingest.identity.http import TokenHttp
 from ingest.model.enrolment import (
     REMOVALS_PERCENT,
     Plan,
@@ -22,20 +22,18 @@ from ingest.model.enrolment import (
     find,
     from_file,
     to_add,
+    to_approve,
     to_change,
     to_order,
     to_standing,
 )
 from ingest.model.instant import format_instant, from_unix
 from ingest.model.roster import Order, OrderKind, Origin, Registration, Standing
-from ingest.model.tenant import Feed, Tenant, is_guid, labels_of
+from ingest.model.tenant import Feed, Tenant
 from ingest.runtime.whoami import whoami
 from ingest.settings.models import Settings
-from ingest.settings.regions import objection
 from ingest.settings.tenants_file import load_tenants
 
-_LONGEST_NAME = 200
-_DEFAULT_REGION = "commercial"
 _DAY = 86_400
 
 _DONE = {
@@ -63,19 +61,19 @@ class _Acts(Acts):
 
     async def perform(self) -> int:
         """Do the act; return the exit code."""
-        match self._words.act:
-            case "list":
-                return await self._list()
-            case "add":
-                return await self._add()
-            case "change":
-                return await self._change()
-            case "apply":
-                return await self._apply()
-            case "rewind" | "refetch":
-                return await self._order()
-            case act:
-                return await self._to_standing(_WANTED[act])
+        acts = {
+            "list": self._list,
+            "add": self._add,
+            "change": self._change,
+            "approve": self._approve,
+            "apply": self._apply,
+            "rewind": self._order,
+            "refetch": self._order,
+        }
+        act = self._words.act
+        if act in _WANTED:
+            return await self._to_standing(_WANTED[act])
+        return await acts[act]()
 
     async def _list(self) -> int:
         async with self._open(make_topics=False) as desk:
@@ -87,15 +85,21 @@ class _Acts(Acts):
                 state=self._words.state,
             )
         in_json = self._words.json
-        for line in listing.as_json() if in_json else listing.as_table(terminal_width()):
+        table = listing.as_table(terminal_width(), Paint.of_terminal())
+        for line in listing.as_json() if in_json else table:
             self._say(line)
         return 0
 
     async def _add(self) -> int:
         words = self._words
-        name, region = self._name(words.name), self._region(words.region)
+        name, region = name_of(words.name), self._region(words.region)
         labels = self._labels(())
-        tenant = Tenant(await self._guid(words.tenant), name, region, labels)
+        tenant = Tenant(
+            await guid_of(words.tenant, self._settings, clock=self._clock, say=self._say),
+            name,
+            region,
+            labels,
+        )
         self._refuse_the_unroutable(tenant)
         async with self._open(make_topics=True) as desk:
             self._tell_of_topics(desk)
@@ -130,7 +134,7 @@ class _Acts(Acts):
             known = find(words.tenant, desk.roster, desk.unreadable)
             tenant = known.tenant
             if words.name is not None:
-                tenant = replace(tenant, name=self._name(words.name))
+                tenant = replace(tenant, name=name_of(words.name))
             if words.region is not None:
                 tenant = replace(tenant, region=self._region(words.region))
             tenant = replace(tenant, labels=self._labels(tenant.labels))
@@ -144,6 +148,25 @@ class _Acts(Acts):
         self._tell_of_another_topic(known.tenant, tenant)
         if known.origin in (Origin.FILE, Origin.CONFIG):
             self._say(f"it came by {known.origin}, which does not change it any more")
+        return 0
+
+    async def _approve(self) -> int:
+        words = self._words
+        async with self._open(make_topics=False) as desk:
+            known = find(words.tenant, desk.roster, desk.unreadable)
+            tenant = known.tenant
+            if words.name is not None:
+                tenant = replace(tenant, name=name_of(words.name))
+            if words.region is not None:
+                tenant = replace(tenant, region=self._region(words.region))
+            tenant = replace(tenant, labels=self._labels(tenant.labels))
+            self._refuse_the_unroutable(tenant)
+            record = to_approve(known, tenant, desk.roster, self._signature("approved"))
+            if record is None:
+                self._say(f"{_called(tenant)} is read already: nothing to do")
+                return 0
+            await desk.write([record])
+        self._say(f"{_called(tenant)}, region {tenant.region}: approved; it is read from now on")
         return 0
 
     async def _to_standing(self, standing: Standing) -> int:
@@ -242,40 +265,11 @@ class _Acts(Acts):
         words = self._words
         return Signature(by=words.by or whoami(), at=self._clock.unix(), why=words.why or why)
 
-    def _name(self, text: str) -> str:
-        name = text.strip()
-        if not name or len(name) > _LONGEST_NAME or not name.isprintable():
-            raise CommandRefused(
-                f"--name must be 1 to {_LONGEST_NAME} letters that can be printed", usage=True
-            )
-        return name
+    def _labels(self, before: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        return labelled(before, self._words.label)
 
     def _region(self, text: str | None) -> str:
-        """Return a region of the configuration; without words, the default or the only one."""
-        settings = self._settings
-        known = list(settings.served)
-        if text is None and _DEFAULT_REGION not in known and len(known) == 1:
-            return known[0]
-        region = _DEFAULT_REGION if text is None else text
-        if why := objection(region, settings.logins, settings.entra.login_url):
-            raise CommandRefused(f"--region {region}: {why}", usage=True)
-        return region
-
-    def _labels(self, before: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        """Return the labels that a tenant has after the words of the command."""
-        labels = dict(before)
-        for text in self._words.label:
-            name, given, value = text.partition("=")
-            if not given:
-                raise CommandRefused(f"--label {text}: must be NAME=VALUE", usage=True)
-            if value:
-                labels[name] = value
-            elif labels.pop(name, None) is None:
-                raise CommandRefused(f"--label {text}: it has no label {name}", usage=True)
-        try:
-            return labels_of(labels)
-        except ValueError as error:
-            raise CommandRefused(f"--label: {error}", usage=True) from None
+        return region_of(text, self._settings)
 
     def _tell_of_another_topic(self, before: Tenant, after: Tenant) -> None:
         route = self._settings.kafka.routing
@@ -292,34 +286,6 @@ class _Acts(Acts):
     def _refuse_the_unroutable(self, tenant: Tenant) -> None:
         if (why := self._settings.kafka.routing.refusal(tenant)) is not None:
             raise CommandRefused(why)
-
-    async def _guid(self, text: str) -> str:
-        """Return the GUID that was given, or that a domain belongs to."""
-        if is_guid(given := text.strip().lower()):
-            return given
-        domain = domain_of(text)
-        if domain is None:
-            raise CommandRefused(
-                f"{text}: is neither a GUID nor a domain name such as contoso.onmicrosoft.com; give the "
-                "tenant's directory id",
-                usage=True,
-            )
-        entra = self._settings.entra
-        http = TokenHttp(
-            threads=1,
-            ca_file=self._settings.ca_file,
-            timeout_seconds=entra.timeout_seconds,
-            monotonic=self._clock.monotonic,
-            proxy_of=self._settings.http.proxy_of,
-        )
-        try:
-            found = await asyncio.to_thread(
-                tenant_of_domain, domain, login_url=entra.login_url, http=http
-            )
-        finally:
-            http.close()
-        self._say(f"{domain} is tenant {found}")
-        return found
 
 
 def _plan_lines(plan: Plan, roster: Mapping[str, Registration]) -> Iterator[str]:
@@ -344,6 +310,8 @@ def _plan_lines(plan: Plan, roster: Mapping[str, Registration]) -> Iterator[str]
 
 def _again(before: Registration) -> str:
     """Warn of what it means to add a tenant that was removed."""
+    if before.standing is Standing.AWAITING:
+        return f"it awaited approval, which this gives; it had {before.why}"
     when = format_instant(from_unix(before.at))[:10]
     return (
         f"warning: it was removed by {before.by} on {when} and is read from the beginning again: alerts "

@@ -31,14 +31,20 @@ def perform(
     kafka = settings.kafka
     plans = needed(kafka)
     lines: Iterable[str]
+    if arguments.json and (arguments.kafka_topics or arguments.kafka_acls):
+        raise CommandRefused("--json shows the topics, or what differs with --check", usage=True)
     if arguments.check:
-        return _check(kafka, say)
+        return _check(kafka, say, in_json=arguments.json)
     if arguments.json:
         lines = (json.dumps(_document(plan)) for plan in plans)
     elif arguments.kafka_topics:
         lines = (_command(plan, kafka) for plan in plans)
     elif arguments.kafka_acls:
-        rights = daemon(TopicNames.of(kafka), creates=kafka.create_topics)
+        rights = daemon(
+            TopicNames.of(kafka),
+            creates=kafka.create_topics,
+            transacts=kafka.delivery == "exactly_once",
+        )
         start = _tool("kafka-acls", kafka)
         grants = (right.command(arguments.kafka_acls) for right in rights)
         lines = (grant.replace("kafka-acls", start, 1) for grant in grants)
@@ -49,7 +55,7 @@ def perform(
     return 0
 
 
-def _check(kafka: Kafka, say: Callable[[str], None]) -> int:
+def _check(kafka: Kafka, say: Callable[[str], None], *, in_json: bool) -> int:
     connection = Connection(settings=kafka, client_id="defender-ingest-topics")
     topics = Topics(
         settings=kafka,
@@ -59,13 +65,14 @@ def _check(kafka: Kafka, say: Callable[[str], None]) -> int:
     )
     found = asyncio.run(topics.differences())
     for line in found:
-        say(line)
+        say(json.dumps({"difference": line}) if in_json else line)
     if found:
         raise CommandRefused(
             f"{len(found)} differences on {connection.servers}, see above: alter the topics, or the "
             "configuration (kafka.shards, alert_partitions, replication_factor, retention_hours)"
         )
-    say(f"{connection.servers}: all {len(topics.names.all)} topics are as they have to be")
+    if not in_json:
+        say(f"{connection.servers}: all {len(topics.names.all)} topics are as they have to be")
     return 0
 
 

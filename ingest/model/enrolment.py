@@ -75,8 +75,8 @@ def at_start(
         known = roster.get(tenant.id)
         if tenant.id in unreadable:
             continue
-        if known is None:
-            writes.append(_record(tenant, Origin.CONFIG, signature))
+        if known is None or known.standing is Standing.AWAITING:
+            writes.append(_record(tenant, Origin.CONFIG, signature, known))
         elif known.origin is Origin.CONFIG and known.is_read and known.tenant != tenant:
             writes.append(_signed(replace(known, tenant=tenant), signature))
     return writes
@@ -105,8 +105,8 @@ def from_file(
         known = roster.get(tenant.id)
         if tenant.id in unreadable:
             refused.append(f"{_called(tenant)}: {_UNREADABLE}")
-        elif known is None or known.standing is Standing.REMOVED:
-            added.append(_record(tenant, Origin.FILE, signature))
+        elif known is None or known.standing in _NOT_TAKEN:
+            added.append(_record(tenant, Origin.FILE, signature, known))
         elif known.origin is not Origin.FILE:
             differs = "" if known.tenant == tenant else ", and is otherwise than the file has it"
             left.append(f"{_called(known.tenant)} came by {known.origin}, not from a file{differs}")
@@ -144,9 +144,9 @@ def to_add(
     """
     _refuse_the_unreadable(tenant, unreadable)
     known = roster.get(tenant.id)
-    if known is None or known.standing is Standing.REMOVED:
+    if known is None or known.standing in _NOT_TAKEN:
         _refuse_a_taken_name(tenant, roster)
-        return _record(tenant, Origin.COMMAND, signature)
+        return _record(tenant, Origin.COMMAND, signature, known)
     if known.tenant == tenant:
         return None
     if known.tenant.name != tenant.name:
@@ -189,13 +189,38 @@ def to_standing(
     """Return the record that pauses, resumes or removes a tenant, None where it is so already.
 
     Raises:
-        CommandRefused: it was removed, and only adding it brings it back.
+        CommandRefused: it was removed, and only adding it brings it back; or it awaits approval, and can
+            only be removed.
     """
     if known.standing is standing:
         return None
     _refuse_the_removed(known)
+    if standing is not Standing.REMOVED:
+        _refuse_the_awaiting(known)
     order = None if standing is Standing.REMOVED else known.order
     return _signed(replace(known, standing=standing, order=order), signature)
+
+
+def to_approve(
+    known: Registration, tenant: Tenant, roster: Mapping[str, Registration], signature: Signature
+) -> Registration | None:
+    """Return the record that lets a tenant be read that awaits approval; None where it is read.
+
+    `tenant` is what it is called, and where it is, from now on.
+
+    Raises:
+        CommandRefused: it is paused or was removed, or the name is another's.
+    """
+    _refuse_the_removed(known)
+    if known.standing is Standing.PAUSED:
+        raise CommandRefused(
+            f"{_called(known.tenant)} is paused and awaits no approval: "
+            f"`tenants resume {known.tenant.id}` reads it again"
+        )
+    if known.is_read:
+        return None
+    _refuse_a_taken_name(tenant, roster)
+    return _signed(replace(known, tenant=tenant, standing=Standing.ACTIVE), signature)
 
 
 def to_order(known: Registration, order: Order, signature: Signature) -> Registration:
@@ -207,6 +232,7 @@ def to_order(known: Registration, order: Order, signature: Signature) -> Registr
         CommandRefused: the tenant is not read, so nobody would obey.
     """
     _refuse_the_removed(known)
+    _refuse_the_awaiting(known)
     if known.standing is Standing.PAUSED:
         raise CommandRefused(
             f"{_called(known.tenant)} is paused, so nobody would do it; "
@@ -250,6 +276,9 @@ def name_taken(tenant: Tenant, roster: Mapping[str, Registration]) -> Registrati
             return one
     return None
 
+
+_NOT_TAKEN = (Standing.REMOVED, Standing.AWAITING)
+"""Who stands so is read as soon as anybody of ours asks for it."""
 
 _UNREADABLE = (
     "its record in the tenants topic is damaged or of a newer version and is not written over: "
@@ -299,6 +328,14 @@ def _refuse_the_removed(known: Registration) -> None:
         )
 
 
+def _refuse_the_awaiting(known: Registration) -> None:
+    if known.standing is Standing.AWAITING:
+        raise CommandRefused(
+            f"{_called(known.tenant)} awaits approval and is not read: `tenants approve "
+            f"{known.tenant.id} --name ...` lets it be, `tenants remove {known.tenant.id}` does not"
+        )
+
+
 def _refuse_a_taken_name(tenant: Tenant, roster: Mapping[str, Registration]) -> None:
     if (other := name_taken(tenant, roster)) is not None:
         raise CommandRefused(f"tenant {_clash(tenant, other.tenant)}")
@@ -316,7 +353,9 @@ def _folded(one: Registration) -> str:
     return one.tenant.name.casefold()
 
 
-def _record(tenant: Tenant, origin: Origin, signature: Signature) -> Registration:
+def _record(
+    tenant: Tenant, origin: Origin, signature: Signature, known: Registration | None
+) -> Registration:
     return Registration(
         tenant=tenant,
         standing=Standing.ACTIVE,
@@ -324,6 +363,8 @@ def _record(tenant: Tenant, origin: Origin, signature: Signature) -> Registratio
         by=signature.by,
         at=signature.at,
         why=signature.why,
+        # Used is used: nobody else can come by it.
+        invitation=None if known is None else known.invitation,
     )
 
 

@@ -27,6 +27,7 @@ class Standing(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"
     REMOVED = "removed"
+    AWAITING = "awaiting-approval"
 
 
 class Origin(StrEnum):
@@ -60,7 +61,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """One tenant as registered; `at` is Unix seconds of the change that made the record so."""
+    """One tenant as registered; `at` is Unix seconds of the change that made the record so.
+
+    `invitation` is the id of the invitation that it came by: a record keeps it for good, since this is how
+    a used invitation is known.
+    """
 
     tenant: Tenant
     standing: Standing
@@ -69,6 +74,7 @@ class Registration:
     at: float
     why: str = ""
     order: Order | None = None
+    invitation: str | None = None
 
     @property
     def is_read(self) -> bool:
@@ -77,11 +83,12 @@ class Registration:
 
     def says_the_same_as(self, other: "Registration") -> bool:
         """Tell whether nothing but who and when differs."""
-        return (self.tenant, self.standing, self.origin, self.order) == (
+        return (self.tenant, self.standing, self.origin, self.order, self.invitation) == (
             other.tenant,
             other.standing,
             other.origin,
             other.order,
+            other.invitation,
         )
 
 
@@ -99,6 +106,8 @@ def encode_registration(registration: Registration) -> bytes:
     }
     if registration.tenant.labels:
         document["labels"] = dict(registration.tenant.labels)
+    if registration.invitation is not None:
+        document["invitation"] = registration.invitation
     if registration.order is not None:
         order = registration.order
         document["order"] = {"id": order.id, "kind": str(order.kind)}
@@ -132,6 +141,7 @@ def decode_registration(key: bytes, value: bytes) -> Registration:
             at=to_unix(parse_instant(document["at"])),
             why=_text(document, "why"),
             order=_order(document.get("order")),
+            invitation=_text(document, "invitation") if "invitation" in document else None,
         )
     except (LookupError, ValueError, TypeError, RecursionError) as error:
         raise RegistrationUnreadable(

@@ -12,7 +12,9 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 
 from ingest.model.route import Route
 from ingest.model.tenant import Tenant, is_guid, labels_of
+from ingest.settings.admin import Admin
 from ingest.settings.brokers import Sasl, Tls
+from ingest.settings.consent import Consent
 from ingest.settings.proxy import Http
 from ingest.settings.regions import PUBLIC_LOGIN, Host, Region, with_known
 from ingest.settings.section import File, Section
@@ -151,6 +153,9 @@ class Poll(Section):
     parked_probe_seconds: Seconds = 300
     """Before the first probe of a parked tenant; later ones wait up to 16 times as long."""
 
+    quiet_after_seconds: Seconds = 604_800
+    """A tenant that answers, and of which nothing new was found for so long, is `quiet`."""
+
     remembered_alerts: int = Field(default=500_000, ge=1_000)
     """The most alerts that are remembered for one tenant; beyond it the horizon rises, counted."""
 
@@ -177,6 +182,21 @@ class Kafka(Section):
 
     prefix: str = Field(default="defender", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """Names every topic, group and transactional id, so that installations can share a cluster."""
+
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    """`at_least_once` is for brokers without transactions: alerts are acknowledged first, and only then the
+    checkpoint is written. Nothing is lost; what it costs stands in `docs/guarantees.md`."""
+
+    idempotence: bool = True
+    """Let brokers drop what a producer sends twice because an answer was lost. Off is for brokers that refuse
+    it, with `at_least_once` alone: such a retry then repeats records."""
+
+    compression: Literal["zstd", "gzip", "none"] = "zstd"
+    """Of records on the way and at rest; off `zstd` for brokers that refuse it."""
+
+    request_bytes: int | None = Field(default=None, ge=64 * 1024)
+    """The largest request that the brokers take, where it is not much more than a record: batches go one
+    after another then, with `at_least_once` alone. Event Hubs: 1000000."""
 
     encoding: Literal["raw", "cloudevents-structured"] = "raw"
     """What an alert's value is: `raw` is the API's own bytes, with all else in headers.
@@ -223,6 +243,22 @@ class Kafka(Section):
     def routing(self) -> Route:
         """Which topic a tenant's alerts go to."""
         return Route(self.route, self.route_topics, prefix=self.prefix)
+
+    @field_validator("idempotence")
+    @classmethod
+    def _transactions_are_idempotent(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001
+        if not value and info.data.get("delivery") == "exactly_once":
+            raise ValueError("must be true for delivery: exactly_once")
+        return value
+
+    @field_validator("request_bytes")
+    @classmethod
+    def _small_requests_are_acknowledged(
+        cls, value: int | None, info: ValidationInfo
+    ) -> int | None:
+        if value is not None and info.data.get("delivery") == "exactly_once":
+            raise ValueError("is for delivery: at_least_once")
+        return value
 
     @field_validator("route")
     @classmethod
@@ -314,6 +350,8 @@ class Settings(Section):
     source: Source = Source()
     poll: Poll = Poll()
     listen: Listen = Listen()
+    consent: Consent = Consent()
+    admin: Admin = Admin()
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
     shutdown: Shutdown = Shutdown()

@@ -1,5 +1,6 @@
 """The way out: which proxy a host is reached through, for token requests and alerts alike."""
 
+import os
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,12 +13,18 @@ from ingest.settings.section import Section
 ProxyOf = Callable[[str], str | None]
 """Gives the URL of the proxy for a host, None where it is reached directly."""
 
+_VARIABLES = ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
 _PROXY = re.compile(r"http://([^\s/@]+@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}/?")
 
 
-@lru_cache(maxsize=256)
 def environment_proxy(host: str) -> str | None:
     """Return the proxy that the environment names for a host (`HTTPS_PROXY`, `NO_PROXY`)."""
+    return _named(host, *map(os.environ.get, _VARIABLES))
+
+
+@lru_cache(maxsize=256)
+def _named(host: str, *_: str | None) -> str | None:
+    # To look through the environment costs more than a call's request; what it says is a part of the key.
     return None if proxy_bypass(host) else getproxies().get("https")
 
 

@@ -16,6 +16,7 @@ Host = Annotated[str, Field(pattern=HOST)]
 
 PUBLIC_LOGIN = "https://login.microsoftonline.com"
 _GOVERNMENT_LOGIN = "https://login.microsoftonline.us"
+_USUAL = "commercial"
 _COMMERCIAL = "https://api.securitycenter.microsoft.com"
 
 
@@ -56,6 +57,13 @@ def with_known(regions: Mapping[str, Region]) -> dict[str, Region]:
         login_url=_GOVERNMENT_LOGIN,
     )
     return known | {"gcc-high": government, "dod": government} | dict(regions)
+
+
+def usual(served: Mapping[str, Region]) -> str:
+    """Return the region that is meant where none is named: the only one there is, or commercial."""
+    if len({(region.api_url, region.resource) for region in served.values()}) == 1:
+        return next(iter(served))
+    return _USUAL
 
 
 def objection(region: str, logins: Mapping[str, str | None], login_url: str) -> str | None:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ingest.simulator import admin, alerts, clouds
 from ingest.simulator.application import Application
+from ingest.simulator.consent import Consents
 from ingest.simulator.content import MALFORMED_FORMS
 from ingest.simulator.customer import Customer
 from ingest.simulator.entra import Entra
@@ -46,6 +47,8 @@ class Plan:
         faults: a script of faults.
         answers: recorded answers to serve, of one tenant, instead of simulated alerts.
         token_seconds: how long tokens live.
+        unconsented: how many of the tenants, the last ones, have not consented yet.
+        redirect_urls: where the application may be sent back to after a consent.
         regions: those of `clouds` that the tenants are in, in turn; none for one region on any host.
     """
 
@@ -60,6 +63,8 @@ class Plan:
     faults: tuple[Line, ...] = ()
     answers: tuple[RecordedAnswer, ...] = ()
     token_seconds: int = 3599
+    unconsented: int = 0
+    redirect_urls: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     client_secret: str = field(default="simulated-secret", repr=False)
 
@@ -102,6 +107,12 @@ class SimulatedCloud:
             customer=self.customers.get,
             of_domain={one.domain: one for one in self.customers.values()}.get,
             book=self.book,
+        )
+        self._consents = Consents(
+            timeline=self.timeline,
+            client_id=self.client_id,
+            redirect_urls=plan.redirect_urls,
+            customers=self.customers,
         )
         self._alerts = alerts.AlertApi(
             timeline=self.timeline,
@@ -148,6 +159,7 @@ class SimulatedCloud:
                     population=population,
                     links=rng.random() < _HALF,
                     links_first=rng.random() < _HALF,
+                    consented=number < count - plan.unconsented,
                     quota=Quota(),
                 )
             )
@@ -164,8 +176,9 @@ class SimulatedCloud:
         elif path in alerts.PATHS and clouds.is_api(host):
             answer = self._alerts.handle(method, path, query, host, headers)
         else:
-            asked = clouds.is_login(host)
-            found = self._entra.handle(method, path, host, headers, body) if asked else None
+            found = self._consents.handle(method, path, query, headers, body)
+            if found is None and clouds.is_login(host):
+                found = self._entra.handle(method, path, host, headers, body)
             answer = found or api_error(404, "ResourceNotFound", "There is no such resource.")
         answer.headers["Date"] = http_date(self.timeline.now())
         return answer

@@ -91,6 +91,20 @@ def add_parser(
         type=_whole,
         help="serve a forward proxy (CONNECT) to the cloud; 0: a free port",
     )
+    parser.add_argument(
+        "--unconsented",
+        type=_whole,
+        default=0,
+        metavar="N",
+        help="the last N tenants have not consented, and are not in the configuration",
+    )
+    parser.add_argument(
+        "--redirect-url",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="where a consent may lead back to; can be given several times",
+    )
     parser.add_argument("--no-limits", action="store_true", help="any number of calls is answered")
     parser.add_argument(
         "--round-trip-milliseconds",
@@ -136,6 +150,8 @@ def run(args: argparse.Namespace) -> int:
             large_every=args.large_every,
             page_cap=args.page_cap,
             token_seconds=args.token_seconds,
+            unconsented=args.unconsented,
+            redirect_urls=tuple(args.redirect_url),
             limits=not args.no_limits,
             faults=tuple(script),
             answers=tuple(answers),

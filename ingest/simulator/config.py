@@ -67,7 +67,7 @@ def fitting_config(cloud: SimulatedCloud, fitting: Fitting) -> dict[str, Any]:
         "tenants": [
             {"id": customer.id, "name": customer.name, "region": customer.region}
             for customer in cloud.customers.values()
-            if customer.region in regions
+            if customer.consented and customer.region in regions
         ],
     }
     if fitting.proxy is not None:

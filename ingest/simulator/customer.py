@@ -16,6 +16,7 @@ _IN_DOMAINS = frozenset(string.ascii_lowercase + string.digits)
 class Customer:
     """A customer's directory in the simulated cloud.
 
+    `consented` says whether its administrator has let the application in.
     `tokens_since` is the generation of tokens that the API takes: a revoked consent begins another.
     `links` says whether this tenant's pages have a `@odata.nextLink`, which no page documents.
     """
@@ -26,6 +27,7 @@ class Customer:
     population: Population
     links: bool
     links_first: bool
+    consented: bool = True
     quota: Quota = field(default_factory=Quota)
     calls: CallMeter = field(default_factory=CallMeter)
     outages: Outages = field(default_factory=Outages)

@@ -23,7 +23,11 @@ PREFIX = "defender_ingest_"
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One metric of the catalogue; `values` are its labels' known values, made at start."""
+    """One metric of the catalogue.
+
+    `labels` has each label's values that are known beforehand. They are there from the start: Prometheus
+    sees no rise in a series that begins at 1.
+    """
 
     kind: Literal["counter", "gauge", "histogram"]
     text: str
@@ -39,6 +43,16 @@ _SERIES = 1_000
 _TIERS = tuple(map(str, Tier))
 _STATES = tuple(map(str, State))
 
+_CALLS = (
+    *("ok", "throttled", "unauthorized", "forbidden", "not_found", "cancelled"),
+    *("http_400", "http_500", "http_502", "http_503", "http_504"),
+    *("timeout", "network", "tls", "unreadable", "too_large"),
+)
+_TOKENS = (
+    *("ok", "not_consented", "service_missing", "no_permission", "cancelled"),
+    *("secret_expired", "bad_secret", "bad_certificate", "bad_federation"),
+    *("entra_timeout", "entra_network", "entra_tls", "entra_unwell", "entra_unreadable"),
+)
 _QUARANTINE = (
     *("no_id", "bad_id", "no_time", "bad_time", "not_an_object", "undecodable"),
     *("too_large", "invalid_record", "corrupt_record", "refused"),
@@ -77,7 +91,7 @@ CATALOGUE: dict[str, Described] = {
     "sweeps_total": Described(
         "counter",
         "Readings of a window, by tier and outcome; `whole` is the good one.",
-        {"tier": _TIERS, "outcome": ("whole",)},
+        {"tier": _TIERS, "outcome": ("whole", "cut_short")},
     ),
     "sweep_seconds": Described(
         "histogram", "Duration of a reading.", {"tier": _TIERS}, buckets=_SECONDS
@@ -89,12 +103,18 @@ CATALOGUE: dict[str, Described] = {
         "counter", "Tenants entering a state.", {"state": _STATES}
     ),
     "source_requests_total": Described(
-        "counter", "Calls to the alert API, by outcome.", {"outcome": ("ok",)}
+        "counter", "Calls to the alert API, by outcome.", {"outcome": _CALLS}
     ),
     "source_request_seconds": Described(
         "histogram", "Duration of a call to the alert API.", buckets=_SECONDS
     ),
+    "source_records_total": Described(
+        "counter", "Records that the alert API returned, whatever became of them."
+    ),
     "source_bytes_total": Described("counter", "Decompressed bytes read from the alert API."),
+    "source_budget_wait_seconds_total": Described(
+        "counter", "Seconds that calls waited for their tenant's budget, over all tenants."
+    ),
     "source_throttled_seconds_total": Described(
         "counter", "Seconds that the alert API asked to be left alone, over all tenants."
     ),
@@ -103,7 +123,7 @@ CATALOGUE: dict[str, Described] = {
     ),
     "source_memory_bytes": Described("gauge", "Bytes of answers in memory now."),
     "token_requests_total": Described(
-        "counter", "Token requests to Entra ID, by outcome.", {"outcome": ("ok",)}
+        "counter", "Token requests to Entra ID, by outcome.", {"outcome": _TOKENS}
     ),
     "token_request_seconds": Described(
         "histogram", "Duration of a token request.", buckets=_SECONDS
@@ -116,6 +136,9 @@ CATALOGUE: dict[str, Described] = {
         "When our credential expires; absent where nobody knows.",
         {"kind": ()},
     ),
+    "consents_total": Described(
+        "counter", "Visits to the consent page, by what came of them.", {"outcome": ("active",)}
+    ),
     "transactions_total": Described(
         "counter",
         "Kafka transactions, by outcome.",
@@ -126,11 +149,15 @@ CATALOGUE: dict[str, Described] = {
     ),
     "records_committed_total": Described("counter", "Records in committed transactions."),
     "shards_placed": Described("gauge", "Shards that the consumer group has placed here."),
+    "shard_placements_total": Described(
+        "counter", "Times that the consumer group placed shards here, others or the same."
+    ),
     "shards_ready": Described("gauge", "Shards whose producer is initialised and state restored."),
     "shard_restarts_total": Described("counter", "Shards that went back to their checkpoint."),
     "tasks_restarted_total": Described(
         "counter", "Tasks that ended unbidden and were started again.", {"task": ("reader",)}
     ),
+    "started_timestamp_seconds": Described("gauge", "When this process started."),
     "build_info": Described("gauge", "Always 1; the version is a label.", {"version": ()}),
     "tenants": Described("gauge", "Tenants by state.", {"state": _STATES}),
     "tenants_registered": Described(
@@ -253,16 +280,23 @@ class SourceMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = _counter(registry, "source_requests_total")
         self._seconds = _histogram(registry, "source_request_seconds")
+        self._records = _counter(registry, "source_records_total")
         self._bytes = _counter(registry, "source_bytes_total")
+        self._waited = _counter(registry, "source_budget_wait_seconds_total")
         self._throttled = _counter(registry, "source_throttled_seconds_total")
         self._links = _counter(registry, "source_links_refused_total")
         self._memory = _gauge(registry, "source_memory_bytes")
 
-    def request(self, *, outcome: str, seconds: float, size: int = 0) -> None:
+    def request(self, *, outcome: str, seconds: float, size: int = 0, records: int = 0) -> None:
         """Count one call that ended."""
         self._requests.labels(outcome).inc()
         self._seconds.observe(seconds)
         self._bytes.inc(size)
+        self._records.inc(records)
+
+    def waited(self, seconds: float) -> None:
+        """Count what a call waited for its tenant's budget."""
+        self._waited.inc(seconds)
 
     def throttled(self, seconds: float) -> None:
         """Count the pause that the API asked for."""
@@ -302,6 +336,17 @@ class IdentityMetrics:
             self._ends.labels(kind).set(unix)
 
 
+class ConsentMetrics:
+    """Counts visits to the consent page."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._outcomes = _counter(registry, "consents_total")
+
+    def came_to(self, outcome: str) -> None:
+        """Count what came of one."""
+        self._outcomes.labels(outcome).inc()
+
+
 class SinkMetrics:
     """Counts transactions."""
 
@@ -312,6 +357,7 @@ class SinkMetrics:
         self._seconds = _histogram(registry, "commit_seconds")
         self._records = _counter(registry, "records_committed_total")
         self._placed = _gauge(registry, "shards_placed")
+        self._placements = _counter(registry, "shard_placements_total")
         self._ready = _gauge(registry, "shards_ready")
         self._restarts = _counter(registry, "shard_restarts_total")
 
@@ -326,8 +372,9 @@ class SinkMetrics:
         self._aborted.inc()
 
     def placed(self, shards: int) -> None:
-        """Say how many shards the group has placed here."""
+        """Say how many shards the group has placed here, each time that it does."""
         self._placed.set(shards)
+        self._placements.inc()
 
     def shard_ready(self) -> None:
         """Count a shard in."""
@@ -344,7 +391,12 @@ class RuntimeMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._restarts = _counter(registry, "tasks_restarted_total")
+        self._started = _gauge(registry, "started_timestamp_seconds")
         _gauge(registry, "build_info").labels(__version__).set(1)
+
+    def started(self, unix: float) -> None:
+        """Say when the process started, in Unix seconds."""
+        self._started.set(unix)
 
     def task_restarted(self, task: str) -> None:
         """Count a task that ended unbidden."""
@@ -408,7 +460,8 @@ class FleetCollector(Collector):
 
 def _unwell(statuses: Iterable[FeedStatus]) -> Iterator[Metric]:
     unwell = [status for status in statuses if status.state is not State.HEALTHY]
-    unwell.sort(key=lambda status: status.since)
+    # The quiet last: there may be many, and nobody has to act.
+    unwell.sort(key=lambda status: (status.state is State.QUIET, status.since))
     since = _family("tenant_state_since_timestamp_seconds")
     fresh = _family("tenant_fresh_timestamp_seconds")
     for status in unwell[:_SERIES]:

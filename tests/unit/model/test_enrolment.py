@@ -11,7 +11,9 @@ from ingest.model.enrolment import (
     find,
     from_file,
     to_add,
+    to_approve,
     to_change,
+    to_order,
     to_standing,
 )
 from ingest.model.roster import Order, OrderKind, Origin, Registration, Standing
@@ -200,3 +202,49 @@ def test_what_a_file_names_no_more_is_removed_and_its_record_kept():
     assert (plan.kept, plan.listed_before) == (1, 2)
     assert plan.removes_too_many(None)
     assert not plan.removes_too_many(1)
+
+
+AWAITING = registered(Tenant(ONE, ONE, "eu"), Standing.AWAITING, Origin.PORTAL, invitation="i1")
+
+
+def test_who_awaits_approval_is_read_once_approved_and_keeps_where_it_came_from():
+    record = to_approve(AWAITING, CONTOSO, roster(AWAITING), BY)
+    assert (record.tenant, record.standing, record.by) == (CONTOSO, Standing.ACTIVE, "ann@desk")
+    assert (record.origin, record.invitation) == (Origin.PORTAL, "i1")
+    assert to_approve(record, CONTOSO, roster(record), BY) is None
+
+
+def test_a_paused_or_removed_tenant_cannot_be_approved():
+    paused, gone = (registered(standing=one) for one in (Standing.PAUSED, Standing.REMOVED))
+    assert f"`tenants resume {ONE}`" in refusal(to_approve, paused, CONTOSO, roster(paused), BY)
+    assert f"`defender-ingest tenants add {ONE}" in refusal(to_approve, gone, CONTOSO, {}, BY)
+    other = registered(FABRIKAM)
+    named = Tenant(ONE, "fabrikam", "eu")
+    assert TWO in refusal(to_approve, AWAITING, named, roster(AWAITING, other), BY)
+
+
+def test_who_awaits_approval_can_be_removed_and_neither_paused_nor_resumed():
+    for standing in (Standing.ACTIVE, Standing.PAUSED):
+        assert f"`tenants approve {ONE}" in refusal(to_standing, AWAITING, standing, BY)
+    assert to_standing(AWAITING, Standing.REMOVED, BY).standing is Standing.REMOVED
+    order = Order("x", OrderKind.REWIND, since=1)
+    assert "awaits approval" in refusal(to_order, AWAITING, order, BY)
+
+
+def test_a_list_a_start_and_an_operator_that_name_who_awaits_approval_give_it():
+    known = roster(AWAITING)
+    (started,) = at_start([CONTOSO], known, BY)
+    (listed,) = from_file([CONTOSO], known, BY).added
+    added = to_add(CONTOSO, known, BY)
+    for record, origin in (
+        (started, Origin.CONFIG),
+        (listed, Origin.FILE),
+        (added, Origin.COMMAND),
+    ):
+        assert (record.tenant, record.standing, record.origin) == (CONTOSO, Standing.ACTIVE, origin)
+
+
+def test_a_used_invitation_is_remembered_through_removal_and_return():
+    gone = to_standing(AWAITING, Standing.REMOVED, BY)
+    assert to_add(CONTOSO, roster(gone), BY).invitation == "i1"
+    assert from_file([CONTOSO], roster(gone), BY).added[0].invitation == "i1"

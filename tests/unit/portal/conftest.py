@@ -48,6 +48,7 @@ class Stand:
             registry=self.registry,
             ready=lambda: self.reasons,
             snapshot=self._snapshot,
+            delivery=lambda: {"delivery": "exactly_once"},
             credential=lambda: self.credential,
             clock=StillClock(),
             log=structlog.get_logger(),

@@ -2,18 +2,15 @@
 
 import pytest
 
-from ingest.settings.proxy import Http, environment_proxy
+from ingest.settings.proxy import Http
 
 PROXY = "http://proxy.test:3128"
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    environment_proxy.cache_clear()
     for name in ("https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    yield
-    environment_proxy.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -42,7 +39,6 @@ def test_what_is_configured_comes_before_the_environment(monkeypatch):
 
 def test_without_one_the_environments_holds(monkeypatch):
     assert Http().proxy_of("login.test") is None
-    environment_proxy.cache_clear()
     monkeypatch.setenv("HTTPS_PROXY", "http://other.test:1")
     monkeypatch.setenv("NO_PROXY", "api.test")
     assert Http().proxy_of("login.test") == "http://other.test:1"
