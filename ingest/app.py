@@ -91,24 +91,26 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
             "tokens",
             Tokens(
                 settings=settings.entra,
-                regions=settings.regions,
+                regions=settings.served,
                 ca_file=settings.ca_file,
                 clock=clock,
                 rng=rng,
                 metrics=IdentityMetrics(registry),
                 log=events,
+                proxy_of=settings.http.proxy_of,
             ),
         )
         source = await stages.enter(
             "source",
             DefenderSource(
                 settings=settings.source,
-                regions=settings.regions,
+                regions=settings.served,
                 ca_file=settings.ca_file,
                 tokens=tokens,
                 clock=clock,
                 metrics=SourceMetrics(registry),
                 log=events,
+                proxy_of=settings.http.proxy_of,
             ),
         )
         log = KafkaCommitLog(
@@ -241,7 +243,7 @@ def _consent_page(
     key = Secret(key="consent.key_file", value=None, file=consent.key_file)
     desk = ConsentDesk(
         settings=consent,
-        regions=settings.regions,
+        regions=settings.served,
         key=key.read,
         roster=log.roster,
         admissions=Admissions(settings=settings.kafka, clock=clock, rng=rng, log=events),
@@ -252,7 +254,7 @@ def _consent_page(
     return ConsentPage(
         settings=consent,
         entra=settings.entra,
-        regions=settings.regions,
+        regions=settings.served,
         desk=desk,
         clock=clock,
         metrics=ConsentMetrics(registry),
