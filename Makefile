@@ -10,7 +10,9 @@ FAULTS ?= 20
 SEED ?= 0
 SECURE ?=
 ENCODING ?= raw
+DELIVERY ?= exactly_once
 TESTS ?= tests
+COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: demo test check bench crash chaos format lock docs clean help
 
@@ -35,20 +37,21 @@ demo: $(RUN_STAMP) ## Simulated cloud, embedded broker and daemon; alerts on the
 test: $(DEV_STAMP) ## All tests; with Apache Kafka where Java 17 and Maven are at hand.
 	@$(BIN)/python -m pytest $(TESTS)
 
-check: $(DEV_STAMP) ## Format, lint, types, import contract, spelling, dependencies, fresh documents.
+check: $(DEV_STAMP) ## Format, lint, types, import contract, spelling, dependencies, Dockerfile, fresh documents.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/deptry ingest
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/defender-ingest docs --check
 
 bench: $(DEV_STAMP) ## The daemon beside a bare loop on Apache Kafka, in one run; SECURE=1 over TLS, ENCODING="A B".
 	@$(BIN)/python -m tests.bench $(if $(SECURE),--secure) --encoding $(ENCODING)
 
-crash: $(DEV_STAMP) ## kill -9 at random on Apache Kafka, RUNS times, then the audit.
-	@$(BIN)/python -m tests.crash --runs $(RUNS) --seed $(SEED)
+crash: $(DEV_STAMP) ## kill -9 at random on Apache Kafka, RUNS times, then the audit; DELIVERY=at_least_once too.
+	@$(BIN)/python -m tests.crash --runs $(RUNS) --seed $(SEED) --delivery $(DELIVERY)
 
 chaos: $(DEV_STAMP) ## FAULTS faults at random on replicas and brokers, then the audit; SEED replays, SECURE=1 over TLS.
 	@$(BIN)/python -m tests.chaos --faults $(FAULTS) --seed $(SEED) $(if $(SECURE),--secure)
@@ -61,9 +64,12 @@ docs: $(DEV_STAMP) ## Generate the configuration and metrics pages and the confi
 	$(BIN)/defender-ingest docs --write
 
 lock: ## Resolve the hashed locks anew (needs uv).
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/run.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra build --extra demo -c requirements/run.txt -o requirements/demo.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra build --extra test --extra lint -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -o requirements/run.txt
+	$(COMPILE) pyproject.toml --extra build --extra demo -c requirements/run.txt -o requirements/demo.txt
+	$(COMPILE) pyproject.toml --extra build --extra test --extra lint -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) requirements/build.in -c requirements/demo.txt -o requirements/build.txt
+	$(COMPILE) pyproject.toml --extra release -c requirements/run.txt -o requirements/release.txt
+	$(COMPILE) --no-deps requirements/helm.in -o requirements/helm.txt
 
 clean: ## Remove the environment and caches.
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -37,6 +37,7 @@ from ingest.runtime.supervisor import Supervisor
 from ingest.runtime.whoami import whoami
 from ingest.settings.models import Poll, Settings
 from ingest.sink.admissions import Admissions
+from ingest.sink.board import StatusBoard
 from ingest.sink.log import KafkaCommitLog
 from ingest.sink.registrar import Registrar
 from ingest.sink.secret import Secret
@@ -76,6 +77,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
     events: structlog.stdlib.BoundLogger = structlog.get_logger("defender_ingest")
     registry = CollectorRegistry()
     runtime_metrics = RuntimeMetrics(registry)
+    runtime_metrics.started(clock.unix())
 
     grace = settings.shutdown.grace_seconds
     async with Stages(grace_seconds=grace, clock=clock, events=events) as stages:
@@ -116,7 +118,10 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
             events.info("stopping")
             return 0
         await _enrol(settings, log, clock, events)
-        fleet = _fleet(settings, source, log, clock, rng, PipelineMetrics(registry), events)
+        board = await stages.enter(
+            "statuses", StatusBoard(settings=settings.kafka, clock=clock, rng=rng, log=events)
+        )
+        fleet = _fleet(settings, source, log, board, clock, rng, PipelineMetrics(registry), events)
         registry.register(
             FleetCollector(
                 fleet.snapshot,
@@ -132,6 +137,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 registry=registry,
                 ready=lambda: ["stopping"] if stop.is_set() else log.not_ready(),
                 snapshot=fleet.snapshot,
+                delivery=lambda: log.delivery,
                 clock=clock,
                 log=events,
             ),
@@ -226,6 +232,7 @@ def _fleet(
     settings: Settings,
     source: Source,
     log: KafkaCommitLog,
+    board: StatusBoard,
     clock: Clock,
     rng: random.Random,
     metrics: PipelineMetrics,
@@ -236,6 +243,7 @@ def _fleet(
         interval=poll.interval_seconds,
         reconcile_interval=poll.reconcile_interval_seconds,
         parked_probe=poll.parked_probe_seconds,
+        quiet_after=poll.quiet_after_seconds,
     )
     reach = reach_of(poll)
 
@@ -286,6 +294,7 @@ def _fleet(
         make=worker,
         encoder=encoder,
         replica=log.name,
+        former=board.former,
         clock=clock,
         events=events,
     )

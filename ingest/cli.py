@@ -112,10 +112,10 @@ def _load(arguments: argparse.Namespace) -> Settings:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = _load(arguments)
-    secret = settings.entra.client_secret
-    secrets = [] if secret is None else [secret.get_secret_value()]
-    if settings.entra.client_secret_file is not None:
-        secrets.append(settings.entra.client_secret_file.read_text().strip())
+    entra = settings.entra
+    given = (entra.client_secret, entra.certificate, entra.certificate_passphrase)
+    # What is in files is masked by whoever reads them.
+    secrets = [secret.get_secret_value() for secret in given if secret is not None]
     # Not at the top: the commands that only look at files need none of it.
     from ingest.app import serve  # noqa: PLC0415
     from ingest.runtime.allocator import keep_freed_pages, narrow_tls_buffers  # noqa: PLC0415

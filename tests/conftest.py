@@ -8,7 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ingest.simulator.broker import EmbeddedBroker
-from tests.harness.browser import program as browser
+from tests.harness.browser import missing as missing_browser
+from tests.harness.prometheus import missing as missing_prometheus
 from tests.kafka.apache import ApacheKafka, missing, required
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
@@ -25,20 +26,18 @@ def pytest_sessionstart() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     said = config.stash.setdefault(_LEFT_OUT, [])
-    marked = [item for item in items if item.get_closest_marker("kafka")]
-    if marked and (lacks := missing()):
-        words = f"{len(marked)} tests need Apache Kafka, and this machine lacks {', '.join(lacks)}"
-        if required():
-            raise pytest.UsageError(words)
-        _leave_out(marked, items, config)
-        said.append(f"NOT RUN: {words}")
-    marked = [item for item in items if item.get_closest_marker("browser")]
-    if marked and browser() is None:
-        words = f"{len(marked)} tests need a browser, and this machine has no Chromium"
-        if required():
-            raise pytest.UsageError(words)
-        _leave_out(marked, items, config)
-        said.append(f"NOT RUN: {words}")
+    for marker, product, lacks in (
+        ("kafka", "Apache Kafka", missing()),
+        ("prometheus", "Prometheus", missing_prometheus()),
+        ("browser", "a browser", missing_browser()),
+    ):
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if marked and lacks:
+            words = f"{len(marked)} tests need {product}, and this machine lacks {', '.join(lacks)}"
+            if required():
+                raise pytest.UsageError(words)
+            _leave_out(marked, items, config)
+            said.append(f"NOT RUN: {words}")
     marked = [item for item in items if "samples" in getattr(item, "fixturenames", ())]
     if marked and not list(SAMPLES.glob("mde_*.json")):
         # They are not ours to publish: a copy of the project alone does not have them.

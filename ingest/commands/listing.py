@@ -8,7 +8,7 @@ from typing import Any
 from ingest.commands.table import table
 from ingest.model.report import (
     AWAITING_APPROVAL,
-    NOT_READ_YET,
+    PENDING,
     REMOVED,
     UNREAD,
     UNREADABLE,
@@ -26,9 +26,10 @@ _ORDER = (
     State.FAILING,
     AWAITING_APPROVAL,
     State.THROTTLED,
-    NOT_READ_YET,
+    PENDING,
     State.STARTING,
     State.CATCHING_UP,
+    State.QUIET,
     State.HEALTHY,
     State.PAUSED,
     REMOVED,

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ingest.model.instant import parse_instant
-from ingest.model.report import AWAITING_APPROVAL, NOT_READ_YET, REMOVED, UNREAD, UNREADABLE
+from ingest.model.report import AWAITING_APPROVAL, PENDING, REMOVED, UNREAD, UNREADABLE
 from ingest.model.status import State
 from ingest.settings.loader import load
 
-_STATES = [*map(str, State), NOT_READ_YET, AWAITING_APPROVAL, UNREAD, UNREADABLE, REMOVED]
+_STATES = [*map(str, State), PENDING, AWAITING_APPROVAL, UNREAD, UNREADABLE, REMOVED]
 _INTERRUPTED = 130
 _MOST_SHARDS = 1024
 
@@ -107,7 +107,26 @@ def add_parser(
     _signs(applying)
 
     _add_quarantine(commands, takes_config)
+    _add_doctor(commands, takes_config)
     _add_consent(commands, takes_config)
+
+
+def _add_doctor(
+    commands: Subparsers,  # type: ignore[valid-type]
+    takes_config: Callable[[argparse.ArgumentParser], None],
+) -> None:
+    doctor = commands.add_parser(  # type: ignore[attr-defined]
+        "doctor",
+        help="find out why a tenant is not read, step by step",
+        description="Takes every step that a reading takes, from DNS to the checkpoint, and says of each "
+        "that it is well, or what is wrong, who must act and how. Also for a tenant that is not "
+        "registered yet. It writes nothing, and calls the alert API twice at most.",
+    )
+    takes_config(doctor)
+    doctor.add_argument("tenant", metavar="TENANT", help="its GUID, its name or its domain")
+    doctor.add_argument("--region", help="where it is not registered: a key of `regions`")
+    doctor.add_argument("--json", action="store_true", help="one JSON object a line")
+    doctor.set_defaults(run=_run, room="doctor")
 
 
 def _add_consent(
@@ -231,8 +250,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from ingest.telemetry.logs import logging_to  # noqa: PLC0415
 
     perform = importlib.import_module(f"ingest.commands.{arguments.room}").perform
-    secret = settings.entra.client_secret
-    secrets = [] if secret is None else [secret.get_secret_value()]
+    entra = settings.entra
+    given = (entra.client_secret, entra.certificate, entra.certificate_passphrase)
+    secrets = [secret.get_secret_value() for secret in given if secret is not None]
     # Always JSON, and every change: the words for people are on standard output.
     level = "debug" if settings.logs.level == "debug" else "info"
     logs = settings.logs.model_copy(update={"format": "json", "level": level})

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
+from ingest.errors import CommandRefused
 from ingest.runtime.clock import SystemClock
 from ingest.settings.models import Settings
 from ingest.sink.reshard import SETTLE_SECONDS, Reshard
@@ -22,6 +23,11 @@ def perform(
         IngestError: it was refused, or is not finished; the message says which.
     """
     to = arguments.to
+    if settings.kafka.delivery != "exactly_once":
+        raise CommandRefused(
+            "kafka.delivery is at_least_once, and tenants are moved in transactions, so that each is in one "
+            "shard; choose another kafka.prefix with the wanted kafka.shards, and apply the tenants anew"
+        )
     reshard = Reshard(
         settings=settings.kafka,
         to=to,

@@ -38,7 +38,11 @@ def perform(
     elif arguments.kafka_topics:
         lines = (_command(plan, kafka) for plan in plans)
     elif arguments.kafka_acls:
-        rights = daemon(TopicNames.of(kafka), creates=kafka.create_topics)
+        rights = daemon(
+            TopicNames.of(kafka),
+            creates=kafka.create_topics,
+            transacts=kafka.delivery == "exactly_once",
+        )
         start = _tool("kafka-acls", kafka)
         grants = (right.command(arguments.kafka_acls) for right in rights)
         lines = (grant.replace("kafka-acls", start, 1) for grant in grants)

@@ -22,7 +22,7 @@ def advise(token: str, *, tenant: Tenant, resource: str, consent_url: str) -> No
     Raises:
         TenantRejected: `tid`, `aud` or `roles` do not fit.
     """
-    claims = _claims(token)
+    claims = claims_of(token)
     if claims is None:
         return
     tid = claims.get("tid")
@@ -54,7 +54,8 @@ def _fits(audience: str, resource: str) -> bool:
     return is_guid(audience.lower()) or audience.rstrip("/") == resource.rstrip("/")
 
 
-def _claims(token: str) -> dict[str, Any] | None:
+def claims_of(token: str) -> dict[str, Any] | None:
+    """Return what a token says, unverified; None where it cannot be read."""
     parts = token.split(".")
     if len(parts) != _PARTS:
         return None

@@ -55,9 +55,10 @@ def tenant_of_domain(domain: str, *, login_url: str, http: Asks) -> str:
     answer = _asked(f"{login_url}/{domain}/v2.0/.well-known/openid-configuration", login_url, http)
     status = answer.status_code
     if status in _UNKNOWN:
+        otherwise = "" if is_guid(domain) else "; or give the tenant's GUID"
         raise CommandRefused(
             f"{domain} belongs to no tenant of {login_url}: check how it is written, and that "
-            "entra.login_url is the customer's cloud; or give the tenant's GUID"
+            f"entra.login_url is the customer's cloud{otherwise}"
         )
     if status == _TOO_MANY or status >= _SERVER_ERRORS:
         raise SourceUnavailable(

@@ -10,6 +10,7 @@ import requests
 
 from ingest.errors import SourceUnavailable
 from ingest.identity.http import Exchange, TokenHttp
+from ingest.identity.proof import Proof
 from ingest.identity.refusals import refusal
 from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock
@@ -38,11 +39,13 @@ class EntraId:
     """Asks for tokens. Safe for many threads; one request at a time per tenant is the caller's part.
 
     An MSAL application object lives for one request: it costs 0.2 ms, and its caches (of tokens, of
-    errors for 60 s, of metadata) would have to be worked around; see docs/decisions.
+    errors for 60 s, of metadata) would have to be worked around; see docs/decisions. `credential` names the
+    setting that an operator mends where Entra ID refuses it.
     """
 
-    def __init__(self, *, settings: Entra, http: TokenHttp, clock: Clock) -> None:
+    def __init__(self, *, settings: Entra, http: TokenHttp, clock: Clock, credential: str) -> None:
         self._settings = settings
+        self._credential = credential
         self._http = http
         self._clock = clock
 
@@ -51,7 +54,7 @@ class EntraId:
         settings = self._settings
         return f"{settings.login_url}/{tenant.id}/adminconsent?client_id={settings.client_id}"
 
-    def acquire(self, tenant: Tenant, *, resource: str, secret: str) -> Granted:
+    def acquire(self, tenant: Tenant, *, resource: str, proof: Proof) -> Granted:
         """Ask for one token.
 
         Raises:
@@ -60,7 +63,7 @@ class EntraId:
         exchange = self._http.exchange()
         ask = self._ask_v1 if self._settings.token_version == "v1" else self._ask_v2  # noqa: S105
         try:
-            content = ask(exchange, tenant, resource, secret)
+            content = ask(exchange, tenant, resource, proof)
         except requests.exceptions.Timeout:
             raise SourceUnavailable(
                 "Entra ID did not answer in time", reason="entra_timeout"
@@ -84,17 +87,18 @@ class EntraId:
             tenant=tenant,
             login_url=self._settings.login_url,
             client_id=self._settings.client_id,
+            credential=self._credential,
             now=self._clock.unix(),
         )
 
     def _ask_v2(
-        self, exchange: Exchange, tenant: Tenant, resource: str, secret: str
+        self, exchange: Exchange, tenant: Tenant, resource: str, proof: Proof
     ) -> dict[str, Any] | None:
         settings = self._settings
         try:
             application = msal.ConfidentialClientApplication(
                 settings.client_id,
-                client_credential=secret,
+                client_credential=proof.for_msal(),
                 authority=f"{settings.login_url}/{tenant.id}",
                 http_client=exchange,
                 instance_discovery=False,
@@ -113,16 +117,17 @@ class EntraId:
         return _content(exchange)
 
     def _ask_v1(
-        self, exchange: Exchange, tenant: Tenant, resource: str, secret: str
+        self, exchange: Exchange, tenant: Tenant, resource: str, proof: Proof
     ) -> dict[str, Any] | None:
         settings = self._settings
+        endpoint = f"{settings.login_url}/{tenant.id}/oauth2/token"
         exchange.post(
-            f"{settings.login_url}/{tenant.id}/oauth2/token",
+            endpoint,
             data={
                 "grant_type": "client_credentials",
                 "client_id": settings.client_id,
-                "client_secret": secret,
                 "resource": resource,
+                **proof.fields(client_id=settings.client_id, endpoint=endpoint),
             },
             headers={"Accept": "application/json"},
         )

@@ -41,13 +41,38 @@ _CREDENTIAL = {
     7000218: ("no_secret", "the request carried no credential"),
     900144: ("no_secret", "the request lacked a parameter"),
     700027: ("bad_certificate", "the application's certificate is not accepted"),
-    50012: ("bad_certificate", "the application's assertion is not accepted"),
     700030: ("bad_certificate", "the application's certificate is not accepted"),
+    50012: ("bad_assertion", "the application's assertion is not accepted"),
+    50027: ("bad_assertion", "the application's assertion is not one"),
+    700021: ("bad_assertion", "the application's assertion is another application's"),
+    700023: ("bad_assertion", "the application's assertion is meant for somebody else"),
+    700024: ("assertion_expired", "the application's assertion is out of its time"),
     70021: ("bad_federation", "no federated credential matches"),
+    700211: ("bad_federation", "no federated credential has the token's issuer"),
+    700212: ("bad_federation", "no federated credential has the token's audience"),
+    700213: ("bad_federation", "no federated credential has the token's subject"),
+    5000811: (
+        "bad_federation",
+        "the token's signature is by a key that its issuer does not publish",
+    ),
+    7002137: ("bad_federation", "no federated credential has the token's subject"),
+    7002138: ("bad_federation", "no federated credential has the token's subject"),
 }
-_CREDENTIAL_REMEDY = (
-    "make a new secret for the application and put it where entra.client_secret_file points"
-)
+_REMEDIES = {
+    "client_secret": "make a new secret for the application and put it into entra.{setting}",
+    "client_secret_file": (
+        "make a new secret for the application and put it where entra.{setting} points"
+    ),
+    "certificate": "register the certificate of entra.{setting} with the application, or mend it",
+    "certificate_file": (
+        "register the certificate that entra.{setting} points to with the application, or mend it"
+    ),
+    "federated_token_file": (
+        "compare issuer, subject and audience of the application's federated credential with the token "
+        "that entra.{setting} points to, and see that it is renewed"
+    ),
+}
+_CLOCK = "see that this machine's clock is right, or "
 
 _CONSENT = _Class(
     "not_consented",
@@ -106,6 +131,7 @@ def refusal(
     tenant: Tenant,
     login_url: str,
     client_id: str,
+    credential: str,
     now: float,
 ) -> SourceError:
     """Return the error that an answer without a token stands for.
@@ -117,6 +143,7 @@ def refusal(
         tenant: who was asked for.
         login_url: for the link to consent.
         client_id: same.
+        credential: the setting of `entra` that names what we prove ourselves with.
         now: Unix seconds.
     """
     content = content or {}
@@ -138,7 +165,10 @@ def refusal(
     for code in codes:
         if code in _CREDENTIAL:
             reason, words = _CREDENTIAL[code]
-            return CredentialRejected(f"{words} ({said}): {_CREDENTIAL_REMEDY}", reason=reason)
+            remedy = _REMEDIES[credential].format(setting=credential)
+            if reason == "assertion_expired":
+                remedy = _CLOCK + remedy
+            return CredentialRejected(f"{words} ({said}): {remedy}", reason=reason)
     if not content:
         return SourceUnavailable(
             f"Entra ID's answer is not the JSON of a token ({said})", reason="entra_unreadable"

@@ -16,6 +16,8 @@ from ingest.identity.claims import advise
 from ingest.identity.credential import Credential
 from ingest.identity.entra import EntraId, Granted
 from ingest.identity.http import TokenHttp
+from ingest.identity.keeper import Keeper
+from ingest.identity.proof import Proof
 from ingest.identity.turns import Turns
 from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock
@@ -82,9 +84,12 @@ class Tokens:
             timeout_seconds=settings.timeout_seconds,
             monotonic=clock.monotonic,
         )
-        self._entra = EntraId(settings=settings, http=self._http, clock=clock)
+        keeper = Keeper(settings=settings, log=log)
+        self._entra = EntraId(
+            settings=settings, http=self._http, clock=clock, credential=keeper.setting
+        )
         self._credential = Credential(
-            settings=settings, monotonic=clock.monotonic, metrics=metrics, log=log
+            keeper=keeper, monotonic=clock.monotonic, metrics=metrics, log=log
         )
         self._threads = ThreadPoolExecutor(settings.token_threads, "token")
         self._held: dict[str, _Held] = {}
@@ -191,28 +196,37 @@ class Tokens:
             return await self._request(tenant)
 
     async def _request(self, tenant: Tenant) -> str:
-        secret = self._credential.take()
+        proof = self._credential.take()
+        while True:
+            try:
+                return await self._attempt(tenant, proof)
+            except CredentialRejected as error:
+                # What is said of a former one, while another is there already, is no news.
+                successor = self._credential.successor(proof)
+                if successor is None:
+                    self._credential.refused(tenant.id, error)
+                    raise
+                proof = successor
+
+    async def _attempt(self, tenant: Tenant, proof: Proof) -> str:
         began = self._clock.monotonic()
         outcome = "cancelled"
         try:
-            granted = await self._ask(tenant, secret)
+            granted = await self._ask(tenant, proof)
             outcome = "ok"
         except SourceError as error:
             outcome = error.reason
-            # What is said of a former secret, while a new one is there already, is no news.
-            if isinstance(error, CredentialRejected) and self._credential.holds(secret):
-                self._credential.refused(tenant.id, error)
             raise
         finally:
             self._metrics.request(outcome=outcome, seconds=self._clock.monotonic() - began)
         self._hold(tenant, granted)
         return granted.token
 
-    async def _ask(self, tenant: Tenant, secret: str) -> Granted:
+    async def _ask(self, tenant: Tenant, proof: Proof) -> Granted:
         resource = self._regions[tenant.region].resource
         granted = await asyncio.get_running_loop().run_in_executor(
             self._threads,
-            lambda: self._entra.acquire(tenant, resource=resource, secret=secret),
+            lambda: self._entra.acquire(tenant, resource=resource, proof=proof),
         )
         self._credential.accepted()
         advise(

@@ -35,7 +35,8 @@ class Box:
 class Ask:
     """One question to the API: everything in `box`, or a probe beyond what it returned.
 
-    `link` is a `nextLink` to follow instead of building a query; `alert` asks for one alert, by its id.
+    `link` is a `nextLink` to follow instead of building a query; `alert` asks for one alert, by its id;
+    `unfiltered` for any at all.
     """
 
     box: Box
@@ -43,6 +44,7 @@ class Ask:
     skip: int = 0
     link: str | None = None
     alert: str | None = None
+    unfiltered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,8 @@ class FeedState:
     ledger: Ledger = field(default_factory=Ledger)
     _ahead: set[str] = field(default_factory=set, compare=False)
     """Alerts that were from the future when they were published, perhaps no more."""
+    _left_over: frozenset[int] = field(default_factory=frozenset, compare=False)
+    """Journal records that say nothing any more and that nobody has dropped; the next step does."""
 
     @classmethod
     def first(cls, feed: FeedKey, *, now: int, reach: Reach) -> Self:
@@ -108,23 +110,27 @@ class FeedState:
             min(self.horizon, since),
             self.sequence,
         )
-        records: dict[bytes, bytes | None] = dict.fromkeys(self.keys(), None)
+        # The header last: where a commit can be torn, it must not speak for what is yet to be forgotten.
+        records: dict[bytes, bytes | None] = {
+            journal_key(prefix, number): None for number in self.ledger.journals
+        }
         for journal, raw in encode_journals(*self.ledger.before(since)):
             state.sequence += 1
             state.ledger.write(state.sequence, journal.entries, journal.asides)
             records[journal_key(prefix, state.sequence)] = raw
-        ledger = state.ledger
-        records[header_key(prefix)] = encode_header(
-            Header(
-                state.fast,
-                state.slow,
-                state.horizon,
-                state.sequence,
-                len(ledger.journals),
-                ledger.checksum,
-            )
-        )
-        return state, records
+        return state, records | state.header()
+
+    def header(self) -> dict[bytes, bytes]:
+        """Return the header that says this state, by its key."""
+        live, checksum = len(self.ledger.journals), self.ledger.checksum
+        header = Header(self.fast, self.slow, self.horizon, self.sequence, live, checksum)
+        return {header_key(str(self.feed)): encode_header(header)}
+
+    def leave_nothing_over(self) -> dict[bytes, bytes | None]:
+        """Drop the journal records that say nothing any more; return the records that do so."""
+        gone, self._left_over = self._left_over, frozenset()
+        self.ledger.drop(gone)
+        return {journal_key(str(self.feed), number): None for number in gone}
 
     def window(self, tier: Tier, reach: Reach) -> int:
         """Return where the next reading of `tier` starts; memory always reaches there (law 2)."""
@@ -203,6 +209,8 @@ class FeedState:
             records[journal_key(prefix, sequence)] = raw
             written[sequence] = journal
         dropped = self.ledger.emptied(entries, asides, gone)
+        if self._left_over:
+            dropped += self._left_over
         records |= {journal_key(prefix, number): None for number in dropped}
         records[header_key(prefix)] = encode_header(
             Header(
@@ -245,14 +253,23 @@ class FeedState:
             self.ledger.write(number, journal.entries, journal.asides)
             self._look_ahead(journal.entries)
         self.ledger.drop(step.dropped)
+        if self._left_over:
+            self._left_over -= set(step.dropped)
 
     def _look_ahead(self, entries: Mapping[str, Entry]) -> None:
         present = max(self.fast, self.slow) + SKEW
         self._ahead.update(id_ for id_, entry in entries.items() if entry.updated > present)
 
     @classmethod
-    def decode(cls, feed: FeedKey, records: Mapping[bytes, bytes]) -> Self:
+    def decode(cls, feed: FeedKey, records: Mapping[bytes, bytes], *, torn: bool = False) -> Self:
         """Read a feed's state from its checkpoint records.
+
+        Args:
+            feed: whose.
+            records: by key.
+            torn: whether they may be pieces of several commits, or of owners that did not know of each
+                other: a journal record that is missing or left over is then no damage. What is missing is
+                published once more; what is there is true, whoever wrote it.
 
         Raises:
             CheckpointUnreadable: naming the key; nothing is guessed.
@@ -271,7 +288,7 @@ class FeedState:
                 state.ledger.write(number, journal.entries, journal.asides)
                 state._look_ahead(journal.entries)
             key = header_key(prefix)
-            state._settle(header)
+            state._settle(header, torn=torn)
         except _DAMAGED as error:
             # The text of these errors may quote alert content; only the key is named.
             raise CheckpointUnreadable(
@@ -281,13 +298,31 @@ class FeedState:
             ) from error
         return state
 
-    def _settle(self, header: Header) -> None:
+    def _settle(self, header: Header, *, torn: bool) -> None:
         """Forget what older journal records still say of what was forgotten since; check the rest."""
         gone = self.ledger.below(self.horizon)
         self.ledger.forget(*gone)
         self._ahead.difference_update(gone[0])
         live = self.ledger.journals
+        if torn:
+            # No number is given twice while its record is there.
+            self.sequence = max(self.sequence, *live, 0)
+            self._left_over = frozenset(number for number, says in live.items() if not says)
+            return
         if (len(live), self.ledger.checksum) != (header.journals, header.checksum):
             raise ValueError("journal records are missing, or some are there that should not be")
         if any(not 0 < number <= self.sequence for number in live):
             raise ValueError("a journal record is newer than the header")
+
+
+def mend(feed: FeedKey, records: Mapping[bytes, bytes]) -> dict[bytes, bytes | None]:
+    """Return what makes pieces of several commits whole; without a header nothing is remembered.
+
+    Raises:
+        CheckpointUnreadable: naming the key; nothing is guessed.
+    """
+    prefix = str(feed)
+    if header_key(prefix) not in records:
+        return {key: None for key in records if journal_number(prefix, key) is not None}
+    state = FeedState.decode(feed, records, torn=True)
+    return state.leave_nothing_over() | state.header()

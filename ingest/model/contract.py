@@ -14,6 +14,7 @@ from ingest.errors import Blame
 from ingest.model.roster import OrderKind, Origin, Standing
 from ingest.model.status import State
 from ingest.model.tenant import Feed
+from ingest.model.window import Tier
 
 MAJOR = 1
 """The major version of the contract; `docs/contract.md` says what makes another."""
@@ -62,6 +63,27 @@ class Tenant(msgspec.Struct):
     order: Annotated[Order | UnsetType, _told("The last order; it may be done.")] = UNSET
 
 
+class Entered(msgspec.Struct):
+    """A state that a tenant entered."""
+
+    at: Annotated[Instant, _told("When.")]
+    state: State
+    code: Annotated[str, _told("A short stable name for the reason.")]
+    must_act: Blame
+
+
+class Reading(msgspec.Struct):
+    """One reading that ended."""
+
+    at: Annotated[Instant, _told("When it began.")]
+    tier: Annotated[Tier, _told("Of what is new, or looking further back.")]
+    outcome: Annotated[str, _told("`whole`, `cut_short`, or a short name for what went wrong.")]
+    seconds: Annotated[float, _told("How long it took.", ge=0)]
+    received: Annotated[int, _told("Records that the API returned.", ge=0)]
+    published: Annotated[int, _told("Versions that were new.", ge=0)]
+    calls: Annotated[int, _told("Calls to the API.", ge=0)]
+
+
 class TenantStatus(msgspec.Struct):
     """Value of a record in {prefix}.tenant-status; the key is the tenant's GUID."""
 
@@ -81,6 +103,17 @@ class TenantStatus(msgspec.Struct):
     remembered: Annotated[int, _told("How many alerts are remembered.", ge=0)]
     replica: Annotated[str, _told("Who wrote this.")]
     fresh_until: Annotated[Instant, _told("After this, it is the word of somebody who is gone.")]
+    silent_since: Annotated[
+        Instant | UnsetType | None, _told("No reading found anything new since then.")
+    ] = UNSET
+    looked_at: Annotated[
+        Instant | UnsetType | None, _told("When any alert at all was asked for last.")
+    ] = UNSET
+    calls_left: Annotated[
+        int | UnsetType | None, _told("Calls of its budget that can be made at once.")
+    ] = UNSET
+    transitions: Annotated[list[Entered] | UnsetType, _told("The last 20, oldest first.")] = UNSET
+    polls: Annotated[list[Reading] | UnsetType, _told("The last 5, oldest first.")] = UNSET
 
 
 class Headers(msgspec.Struct, kw_only=True):

@@ -5,15 +5,15 @@ a reader takes it through `seen`, which shows it as unread after a while, and ne
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import msgspec
 
 from ingest.errors import StatusUnreadable
 from ingest.model.instant import format_instant, from_unix, parse_instant, to_unix
 from ingest.model.roster import Registration, Standing
-from ingest.model.status import FeedStatus, State, described, instant_text
+from ingest.model.status import FeedStatus, Poll, State, Transition, instant_text, told
 
 VERSION = 1
 """The version of the records; any other is shown as unreadable."""
@@ -24,8 +24,10 @@ RENEW_SECONDS = 60.0
 FRESH_SECONDS = 3 * RENEW_SECONDS
 """After so long without a renewal a status is the word of somebody who is gone."""
 
-NOT_READ_YET, UNREAD, UNREADABLE, REMOVED = "not-read-yet", "unread", "unreadable", "removed"
+PENDING, UNREAD, UNREADABLE, REMOVED = "pending", "unread", "unreadable", "removed"
 """What a reader shows beside the states that a feed itself can be in."""
+
+_Kind = TypeVar("_Kind", Transition, Poll)
 
 AWAITING_APPROVAL = "awaiting-approval"
 """Somebody consented whom nobody invited: a standing of its own, and shown as a state like the others."""
@@ -35,7 +37,8 @@ AWAITING_APPROVAL = "awaiting-approval"
 class Report:
     """One status as it was written; times are Unix seconds.
 
-    `replica` is who wrote it, and `fresh_until` when it is to be believed no more.
+    `replica` is who wrote it, and `fresh_until` when it is to be believed no more. `document` is the record,
+    of which the rest is read when it is asked for: a page of ten thousand tenants asks for none of it.
     """
 
     tenant: str
@@ -48,6 +51,30 @@ class Report:
     watermark: float | None
     replica: str
     fresh_until: float
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def instant(self, name: str) -> float | None:
+        """Return one of the record's other times; None where it has none that can be read."""
+        try:
+            return _instant_or_none(self.document, name)
+        except (ValueError, TypeError):
+            return None
+
+    @property
+    def transitions(self) -> tuple[Transition, ...]:
+        """The states that were entered last, oldest first; records of older versions have none."""
+        return _several(self.document.get("transitions"), Transition)
+
+    @property
+    def polls(self) -> tuple[Poll, ...]:
+        """The readings that ended last, oldest first."""
+        return _several(self.document.get("polls"), Poll)
+
+    @property
+    def calls_left(self) -> int | None:
+        """How many calls the owner could make at once; None where it does not say."""
+        left = self.document.get("calls_left")
+        return left if isinstance(left, int) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +95,7 @@ def encode_report(status: FeedStatus, *, replica: str, now: float) -> bytes:
     """Write a record's value; its key is the tenant's GUID."""
     document = {
         "v": VERSION,
-        **described(status),
+        **told(status),
         "replica": replica,
         "fresh_until": instant_text(now + FRESH_SECONDS),
     }
@@ -94,6 +121,7 @@ def decode_report(key: bytes, value: bytes) -> Report:
             watermark=_instant_or_none(document, "watermark"),
             replica=_text(document, "replica"),
             fresh_until=_instant(document, "fresh_until"),
+            document=document,
         )
     except (LookupError, ValueError, TypeError, RecursionError) as error:
         raise StatusUnreadable(
@@ -121,7 +149,7 @@ def seen(registration: Registration, status: Report | StatusUnreadable | None, n
     if status is None or (status.state == State.PAUSED and status.fresh_until >= now):
         # A word of its pause that stands for moments more says nothing of its being read.
         words = "not read yet: no replica has reported on it since it was registered so"
-        return Seen(registration, NOT_READ_YET, words, "nobody", since=registration.at)
+        return Seen(registration, PENDING, words, "nobody", since=registration.at)
     if status.fresh_until < now:
         return _unread(registration, status)
     return Seen(
@@ -166,6 +194,17 @@ def _text(document: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise TypeError("not a text")
     return value
+
+
+def _several(items: object, kind: type[_Kind]) -> tuple[_Kind, ...]:
+    """Return what a list of the record holds, without what cannot be read: it is only shown."""
+    found = []
+    for item in items if isinstance(items, list) else ():
+        try:
+            found.append(kind(**{**item, "at": _instant(item, "at")}))
+        except (LookupError, ValueError, TypeError):
+            continue
+    return tuple(found)
 
 
 def _instant(document: Mapping[str, Any], name: str) -> float:

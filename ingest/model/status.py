@@ -1,6 +1,6 @@
 """How a feed is doing: a state, its reason in plain words, since when, and who must act (law 7)."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -8,17 +8,48 @@ from ingest.errors import Blame
 from ingest.model.instant import format_instant, from_unix
 from ingest.model.tenant import FeedKey
 
+KEPT_TRANSITIONS, KEPT_POLLS = 20, 5
+"""How many of each are told with a status, the newest last."""
+
 
 class State(StrEnum):
     """The states of a feed; every tenant is in exactly one."""
 
     STARTING = "starting"
     HEALTHY = "healthy"
+    QUIET = "quiet"
     CATCHING_UP = "catching-up"
     THROTTLED = "throttled"
     FAILING = "failing"
     PARKED = "parked"
     PAUSED = "paused"
+
+
+WELL = (State.HEALTHY, State.QUIET)
+"""States in which the last reading went to the end and nothing is to be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A state that was entered, at Unix seconds."""
+
+    at: float
+    state: str
+    code: str
+    must_act: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """One reading that ended: `at` is its start in Unix seconds, `outcome` is `whole` or what went wrong."""
+
+    at: float
+    tier: str
+    outcome: str
+    seconds: float
+    received: int
+    published: int
+    calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +58,8 @@ class FeedStatus:
 
     `fresh_at` is the start of the last complete reading (None before the first): its age is the
     freshness. `watermark` is the time up to which everything is in Kafka; a quiet customer's is old
-    and well.
+    and well. No reading has found anything new since `silent_since`; at `looked_at` any alert at all was
+    asked for. `calls_left` can be made at once. `transitions` and `polls` are the last ones, oldest first.
     """
 
     feed: FeedKey
@@ -42,6 +74,11 @@ class FeedStatus:
     reconciled_at: float | None = None
     watermark: float | None = None
     remembered: int = 0
+    silent_since: float | None = None
+    looked_at: float | None = None
+    calls_left: int | None = None
+    transitions: tuple[Transition, ...] = ()
+    polls: tuple[Poll, ...] = ()
 
 
 def described(status: FeedStatus) -> dict[str, Any]:
@@ -60,6 +97,18 @@ def described(status: FeedStatus) -> dict[str, Any]:
         "watermark": instant_text(status.watermark),
         "next_attempt": instant_text(status.next_attempt),
         "remembered": status.remembered,
+        "silent_since": instant_text(status.silent_since),
+        "looked_at": instant_text(status.looked_at),
+        "calls_left": status.calls_left,
+    }
+
+
+def told(status: FeedStatus) -> dict[str, Any]:
+    """Return a status with its last transitions and readings, in JSON's terms."""
+    return {
+        **described(status),
+        "transitions": [{**asdict(one), "at": instant_text(one.at)} for one in status.transitions],
+        "polls": [{**asdict(one), "at": instant_text(one.at)} for one in status.polls],
     }
 
 

@@ -3,14 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from ingest.errors import Blame, SinkError
-from ingest.model.report import RENEW_SECONDS, encode_report
+from ingest.model.report import RENEW_SECONDS, Report, encode_report
 from ingest.model.roster import Registration, Standing
-from ingest.model.status import FeedStatus, State
+from ingest.model.status import KEPT_TRANSITIONS, FeedStatus, State, Transition
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.pipeline.ports import Clock, CommitLog, Encoder, Placement
 from ingest.pipeline.worker import Worker
@@ -42,6 +42,7 @@ class Fleet:
         make: makes a worker for a registered tenant; the number says how many begin together.
         encoder: makes what encodes a tenant's alerts.
         replica: names this process in the status of its tenants.
+        former: returns what was last said of a tenant, by whoever: its history goes on.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Fleet:
         make: Callable[[Registration, int], Worker],
         encoder: Callable[[Tenant], Encoder],
         replica: str,
+        former: Callable[[str], Report | None] = lambda _: None,
         clock: Clock,
         events: structlog.stdlib.BoundLogger,
     ) -> None:
@@ -60,6 +62,7 @@ class Fleet:
         self._make = make
         self._encoder = encoder
         self._replica = replica
+        self._former = former
         self._clock = clock
         self._events = events
         self._readers: dict[str, _Reader] = {}
@@ -143,11 +146,33 @@ class Fleet:
                 blame=Blame.US,
                 since=self._clock.unix(),
             )
+            self._unread[tenant] = status
+        for tenant, status in self._unread.items():
             known = before.get(tenant)
-            self._unread[tenant] = known if known and known.reason == why else status
+            is_known = known is not None and (known.code, known.reason) == (
+                status.code,
+                status.reason,
+            )
+            self._unread[tenant] = known if known and is_known else self._continued(status)
         for tenant, status in self._unread.items():
             if before.get(tenant) != status:
                 self._report(status, soon=True)
+
+    def _continued(self, status: FeedStatus) -> FeedStatus:
+        """Return a status with the history of its tenant behind it."""
+        former = self._former(status.feed.tenant)
+        past = () if former is None else former.transitions
+        blame = str(status.blame.value)
+        entered = Transition(status.since, str(status.state), status.code, blame)
+        if past and (past[-1].state, past[-1].code) == (entered.state, entered.code):
+            entered, past = past[-1], past[:-1]
+        return replace(
+            status,
+            since=entered.at,
+            fresh_at=None if former is None else former.fresh_at,
+            watermark=None if former is None else former.watermark,
+            transitions=(*past, entered)[-KEPT_TRANSITIONS:],
+        )
 
     def _retarget(self, registered: Mapping[str, Registration]) -> None:
         for tenant, reader in self._readers.items():
@@ -165,6 +190,8 @@ class Fleet:
             raise RuntimeError("a fleet was used before it was started")
         for one in fresh:
             worker = self._make(one, len(fresh))
+            if (former := self._former(one.tenant.id)) is not None:
+                worker.resume(former)
             end = self._spawn(f"reader of {worker.feed}", worker.run)
             self._readers[one.tenant.id] = _Reader(one, worker, end)
         if fresh:

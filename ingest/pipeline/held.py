@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from ingest.errors import CheckpointUnreadable
 from ingest.model.checkpoint import FeedState
 from ingest.model.instant import from_unix
-from ingest.model.journal import Obeyed, decode_obeyed, order_key
+from ingest.model.journal import Obeyed, decode_obeyed, header_key, order_key
 from ingest.model.sweep import Ask, Box
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach
@@ -76,14 +76,15 @@ class HeldFeed:
             self._has_begun = True
         records = dict(restored.records)
         self.obeyed = self._read_obeyed(records.pop(order_key(str(self._feed)), None))
-        if records:
-            self.state = FeedState.decode(self._feed, records)
-        else:
+        torn = restored.torn
+        if not records or (torn and header_key(str(self._feed)) not in records):
             # A feed that nothing is committed of starts by the API's own clock (law 9). A page that is
             # still held has told it: to ask again would wait for the room that the page takes.
             local = from_unix(self._clock.unix())
             told = await self._patiently_server_time() if server_time is None else server_time
-            self.state = FeedState.first(self._feed, now=min(local, told), reach=self._reach)
+            first = FeedState.first(self._feed, now=min(local, told), reach=self._reach)
+            records |= first.header()
+        self.state = FeedState.decode(self._feed, records, torn=torn)
 
     async def forget(self) -> None:
         """Delete what Kafka has of it; see `Poller.forget`."""

@@ -18,13 +18,14 @@ from ingest.model.checkpoint import FeedState, Step
 from ingest.model.instant import from_unix, to_unix
 from ingest.model.memory import Judgement
 from ingest.model.roster import Order
-from ingest.model.sweep import Answer, Sweep, Yardstick
+from ingest.model.sweep import Answer, Ask, Box, Sweep, Yardstick
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach, Tier
 from ingest.pipeline.held import HeldFeed
 from ingest.pipeline.orders import Orders
 from ingest.pipeline.ports import Clock, CommitLog, Encoder, Page, Record, Source, Topic
 from ingest.pipeline.retry import passing_trouble
+from ingest.pipeline.silence import Found, Glance
 from ingest.telemetry.metrics import PipelineMetrics
 
 _BATCH_RECORDS = 2_000
@@ -123,6 +124,33 @@ class Poller:
     async def obey(self, order: Order) -> None:
         """Do what an operator asks for; see `Orders.obey`."""
         await self._orders.obey(order, self._encoder)
+
+    @property
+    def calls_left(self) -> int | None:
+        """How many calls could be made at once, None before the first."""
+        return self._source.calls_left(self._held.tenant)
+
+    async def glance(self) -> Glance:
+        """Ask for any alert at all, by no time; to be called after a reconciling reading went to the end.
+
+        Raises:
+            SourceError: the tenant's cloud did not answer.
+        """
+        ask = Ask(Box(0), top=1, unfiltered=True)
+        async with self._source.fetch(self._held.tenant, ask) as page:
+            if not page.records:
+                return Glance(Found.NOTHING)
+            alert = page.records[0]
+            if not isinstance(alert, Alert):
+                return Glance(Found.KNOWN)
+            state = self._current
+            known = state.ledger.entry(alert.id)
+            # What changed after the reading is for the next one.
+            read = max(state.horizon, state.window(Tier.SLOW, self._reach)) <= alert.updated
+            read = read and alert.updated < state.fast
+            missed = read and (known is None or known.updated < alert.updated)
+            found = Found.MISSED if missed else Found.KNOWN
+            return Glance(found, to_unix(alert.updated))
 
     async def sweep(self, tier: Tier, cycle: Cycle) -> None:
         """Read the tier's window once, whole, committing page by page; `cycle` counts along.

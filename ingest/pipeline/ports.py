@@ -85,6 +85,10 @@ class Source(Protocol):
         """
         ...
 
+    def calls_left(self, tenant: Tenant) -> int | None:
+        """Return how many calls the tenant's budget allows at once; None before it has one."""
+        ...
+
     def canonical(self, alert: Alert) -> int:
         """Return a 64-bit hash of an alert's content: the order of its lists does not matter."""
         ...
@@ -128,13 +132,15 @@ class Restored:
     """A feed's checkpoint records as Kafka has them, and the epoch that they belong to.
 
     `tenure` numbers the shard's placements on this process; `granted` calls may be made in one before the
-    budget has filled (law 6).
+    budget has filled (law 6). `torn` says that the records may be pieces of several commits: see
+    `FeedState.decode`.
     """
 
     epoch: int
     records: Mapping[bytes, bytes]
     tenure: int = 0
     granted: float = 0.0
+    torn: bool = False
 
 
 class Encoder(Protocol):
@@ -158,7 +164,12 @@ class Encoder(Protocol):
 
 
 class CommitLog(Protocol):
-    """Alerts and checkpoints, committed together, shard by shard."""
+    """Alerts and checkpoints, shard by shard, committed together.
+
+    Where `kafka.delivery` is `at_least_once` the checkpoint comes after its alerts instead. What is
+    said below of a commit then holds of its pieces: after `Rewound` some of its alerts
+    may be there, and they are published once more; its checkpoint is there only if all of them are.
+    """
 
     async def restore(self, feed: FeedKey) -> Restored:
         """Return what is committed for this feed; waits until its shard is ours and read back.

@@ -21,11 +21,12 @@ def phase(tenant: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Intervals in seconds."""
+    """Intervals in seconds; after `quiet_after` without anything new a tenant is quiet."""
 
     interval: float
     reconcile_interval: float
     parked_probe: float
+    quiet_after: float = 604_800.0
 
     def due(self, tenant: str, now: float) -> float:
         """Return the Unix time by which a tenant that begins to be read here should be read.

@@ -2,29 +2,31 @@
 
 import asyncio
 import random
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
-from ingest.errors import (
-    Blame,
-    CheckpointUnreadable,
-    CredentialRejected,
-    IngestError,
-    Recovery,
-    SinkError,
-    SourceError,
-    TenantRejected,
-    Throttled,
-)
+from ingest.errors import Blame, CredentialRejected, IngestError, Recovery, Throttled
+from ingest.model.report import Report
 from ingest.model.roster import Order
-from ingest.model.status import FeedStatus, State
+from ingest.model.status import (
+    KEPT_POLLS,
+    KEPT_TRANSITIONS,
+    WELL,
+    FeedStatus,
+    Poll,
+    State,
+    Transition,
+)
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Tier
 from ingest.pipeline.poller import Cycle, Poller
 from ingest.pipeline.ports import Clock, Encoder
 from ingest.pipeline.schedule import Schedule, obeyed_wait
+from ingest.pipeline.silence import Silence
+from ingest.pipeline.trouble import code_of, trouble_of
 from ingest.telemetry.metrics import PipelineMetrics
 
 _LAG_INTERVALS = 3
@@ -67,6 +69,8 @@ class Worker:
         self._read_since: float | None = None
         self._woken = asyncio.Event()
         self.transitions = 0
+        self._silence = Silence(since=clock.unix(), after=schedule.quiet_after)
+        self._polls: deque[Poll] = deque(maxlen=KEPT_POLLS)
         self._status = FeedStatus(
             feed=feed,
             name=tenant.name,
@@ -81,13 +85,29 @@ class Worker:
     def status(self) -> FeedStatus:
         """How the feed is doing, as of now."""
         return replace(
-            self._status, watermark=self._poller.watermark, remembered=self._poller.remembered
+            self._status,
+            watermark=self._poller.watermark,
+            remembered=self._poller.remembered,
+            silent_since=self._silence.since,
+            looked_at=self._silence.looked_at,
+            calls_left=self._poller.calls_left,
+            polls=tuple(self._polls),
         )
 
     @property
     def feed(self) -> FeedKey:
         """What is read."""
         return self._status.feed
+
+    def resume(self, former: Report) -> None:
+        """Go on from what was last said of the tenant, by whoever; to be called before `run`."""
+        self._change(
+            fresh_at=former.fresh_at,
+            reconciled_at=former.instant("reconciled_at"),
+            transitions=former.transitions[-KEPT_TRANSITIONS:],
+        )
+        self._polls.extend(former.polls)
+        self._silence.resume(former.instant("silent_since"), former.instant("looked_at"))
 
     def update(self, tenant: Tenant, encoder: Encoder, order: Order | None) -> None:
         """Go on under another name or in another region, or obey an order, with a reading at once."""
@@ -105,7 +125,7 @@ class Worker:
     def notice_lag(self, now: float) -> None:
         """Say that the feed is catching up if its reading has been under way for long; `now` is monotonic."""
         since = self._read_since
-        if since is None or self._status.state not in (State.HEALTHY, State.STARTING):
+        if since is None or self._status.state not in (*WELL, State.STARTING):
             return
         if now - since > _LAG_INTERVALS * self._schedule.interval:
             reason = "one reading takes longer than three intervals"
@@ -148,6 +168,7 @@ class Worker:
                 started = self._clock.unix()
                 self._reconcile_fails = True
                 await self._poller.sweep(Tier.SLOW, cycle)
+                await self._listen(cycle)
                 self._reconcile_fails = False
                 self._reconcile_at = self._clock.monotonic() + self._schedule.reconcile_interval
                 self._done(cycle, started)
@@ -168,7 +189,27 @@ class Worker:
             self._reconcile_at = now + self._schedule.reconcile_first(self._tenant.id, since)
         return now >= self._reconcile_at
 
+    async def _listen(self, cycle: Cycle) -> None:
+        """Tell a quiet tenant from one whose readings miss what is there; `cycle` looked far back."""
+        silence = self._silence
+        if not cycle.whole or cycle.received or not silence.is_look_due(self._clock.unix()):
+            return
+        cycle.calls += 1
+        glance = await self._poller.glance()
+        silence.looked(glance, self._clock.unix())
+
+    def _well(self) -> None:
+        """Enter the state of a feed whose reading went to the end."""
+        if (missed := self._silence.missed()) is not None:
+            self._turn(State.FAILING, "readings_miss", missed, Blame.US)
+        elif (quiet := self._silence.quiet(self._clock.unix())) is not None:
+            self._turn(State.QUIET, "quiet", quiet, Blame.NOBODY)
+        else:
+            self._turn(State.HEALTHY, "healthy", "read to the end", Blame.NOBODY)
+
     def _done(self, cycle: Cycle, started: float) -> None:
+        if cycle.published or cycle.quarantined:
+            self._silence.broken(started)
         if not cycle.whole:
             # What is read so far is committed; it is not fresh, and must not look so (law 7).
             reason = "there is more to read than one reading's calls allow; it goes on next time"
@@ -178,7 +219,7 @@ class Worker:
         # Trouble with reconciling is not over because the fast reading before it is well.
         if not self._reconcile_fails:
             self._failures = self._probes = 0
-            self._turn(State.HEALTHY, "healthy", "read to the end", Blame.NOBODY)
+            self._well()
         if cycle.tier is Tier.FAST:
             self._change(fresh_at=started)
         else:
@@ -187,39 +228,40 @@ class Worker:
 
     def _failed(self, error: IngestError, cycle: Cycle) -> float:
         chance = self._rng.random()
-        self._report(cycle, outcome=_code(error), error=str(error))
+        self._report(cycle, outcome=code_of(error), error=str(error))
+        trouble = trouble_of(error, was_read=self._status.fresh_at is not None)
+        self._turn(trouble.state, trouble.code, trouble.reason, trouble.blame)
         match error:
             case Throttled():
-                wait = obeyed_wait(error.retry_after, self._schedule.after_failure(1, chance))
-                self._turn(State.THROTTLED, "throttled", str(error), Blame.NOBODY)
-                return wait
+                return obeyed_wait(error.retry_after, self._schedule.after_failure(1, chance))
             case CredentialRejected():
                 # No longer waits each time: to ask costs no call while the credential is known bad.
-                self._turn(State.PARKED, error.reason, str(error), error.blame)
                 return self._schedule.while_parked(0, chance)
-            case TenantRejected():
-                self._turn(State.PARKED, error.reason, str(error), error.blame)
-            case CheckpointUnreadable():
-                self._turn(State.PARKED, "checkpoint_unreadable", str(error), Blame.US)
-            case _:
-                self._failures += 1
-                blame = Blame.US if isinstance(error, SinkError) else Blame.MICROSOFT
-                self._turn(State.FAILING, _code(error), str(error), blame)
-                return self._schedule.after_failure(self._failures, chance)
+        if trouble.state is State.FAILING:
+            self._failures += 1
+            return self._schedule.after_failure(self._failures, chance)
         self._probes += 1
         return self._schedule.while_parked(self._probes - 1, chance)
 
     def _turn(self, state: State, code: str, reason: str, blame: Blame) -> None:
-        """Enter a state; a transition is logged and counted once, staying in one is not."""
-        before = self._status
+        """Enter a state; a transition is logged and counted once, staying in one is not.
+
+        Nor is it one where a former owner had left the tenant in that state: it lasts since then.
+        """
+        before, now = self._status, self._clock.unix()
         if (before.state, before.code) == (state, code):
             return
-        self._change(state=state, code=code, reason=reason, blame=blame, since=self._clock.unix())
+        self._change(state=state, code=code, reason=reason, blame=blame, since=now)
         self.transitions += 1
+        last = before.transitions[-1] if before.transitions else None
+        if before.state is State.STARTING and last and (last.state, last.code) == (state, code):
+            self._change(since=last.at)
+            return
+        entered = Transition(now, str(state), code, str(blame.value))
+        self._change(transitions=(*before.transitions, entered)[-KEPT_TRANSITIONS:])
         self._metrics.transition(state)
-        report = self._events.info if state is State.HEALTHY else self._events.warning
-        if state is State.CATCHING_UP:
-            report = self._events.info
+        is_well = state in WELL or state is State.CATCHING_UP
+        report = self._events.info if is_well else self._events.warning
         report(
             "state_changed",
             state=str(state),
@@ -231,6 +273,17 @@ class Worker:
 
     def _report(self, cycle: Cycle, *, outcome: str, error: str | None = None) -> None:
         seconds = self._clock.monotonic() - cycle.started
+        self._polls.append(
+            Poll(
+                at=self._clock.unix() - seconds,
+                tier=str(cycle.tier),
+                outcome=outcome,
+                seconds=round(seconds, 3),
+                received=cycle.received,
+                published=cycle.published,
+                calls=cycle.calls,
+            )
+        )
         self._metrics.swept(cycle.tier, outcome=outcome, seconds=seconds, doubts=cycle.doubts)
         counts = {
             "tier": str(cycle.tier),
@@ -257,9 +310,3 @@ class Worker:
 
     def _change(self, **fields: Any) -> None:
         self._status = replace(self._status, **fields)
-
-
-def _code(error: IngestError) -> str:
-    if isinstance(error, SourceError):
-        return error.reason
-    return "checkpoint_unreadable" if isinstance(error, CheckpointUnreadable) else "kafka"

@@ -1,7 +1,7 @@
 """The portal: probes, metrics and status on one listener."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from ingest.errors import SettingsError
-from ingest.model.status import FeedStatus, State, described, instant_text
+from ingest.model.status import WELL, FeedStatus, State, described, instant_text
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Listen
 
@@ -28,6 +28,7 @@ class Portal:
         registry: the metrics.
         ready: what keeps the daemon from doing its work, in words; nothing where it does.
         snapshot: how every feed is doing.
+        delivery: what is promised, and what the brokers can do.
         clock: local time.
         log: for the address.
     """
@@ -39,6 +40,7 @@ class Portal:
         registry: CollectorRegistry,
         ready: Callable[[], list[str]],
         snapshot: Callable[[], Iterable[FeedStatus]],
+        delivery: Callable[[], Mapping[str, str]],
         clock: Clock,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
@@ -46,6 +48,7 @@ class Portal:
         self._registry = registry
         self._ready = ready
         self._snapshot = snapshot
+        self._delivery = delivery
         self._clock = clock
         self._log = log
         # A fleet's metrics take a while to write; in a thread they hold the loop for moments only.
@@ -124,10 +127,11 @@ class Portal:
             states[str(status.state)] += 1
         chosen = [s for s in statuses if wanted is None or s.state == wanted]
         # The unwell first, since a list may be cut.
-        chosen.sort(key=lambda status: (status.state is State.HEALTHY, status.since))
+        chosen.sort(key=lambda status: (status.state in WELL, status.since))
         return msgspec.json.encode(
             {
                 "now": instant_text(self._clock.unix()),
+                **self._delivery(),
                 "tenants": len(statuses),
                 "states": states,
                 "shown": min(limit, len(chosen)),

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 from ingest.errors import SettingsError
 from ingest.settings.brokers import check_brokers
 from ingest.settings.consent import check_consent
-from ingest.settings.files import Path_, check_authorities, check_secret
+from ingest.settings.credentials import check_credential
+from ingest.settings.files import Path_, check_authorities
 from ingest.settings.models import Settings
 
 PREFIX = "DEFENDER_INGEST_"
@@ -250,7 +251,7 @@ def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
     """Check what no field can know alone, on what was written, so that all is found in one run."""
     entra = content.get("entra")
     if isinstance(entra, dict):
-        yield from check_secret(("entra",), "client_secret", entra)
+        yield from check_credential(entra)
     if isinstance(content.get("ca_file"), str):
         yield from check_authorities(("ca_file",), content["ca_file"])
     kafka = content.get("kafka")

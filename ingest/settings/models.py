@@ -41,10 +41,30 @@ class Entra(Section):
     """The application's (client) id, a GUID."""
 
     client_secret: SecretStr | None = None
-    """The application's secret. Better: `client_secret_file`. Exactly one of the two is needed."""
+    """The application's secret. Better: `client_secret_file`, and better still a certificate or a federated
+    token. Exactly one of the three is needed. All files are read again when they change."""
 
     client_secret_file: File | None = None
     """A file that holds the secret; white space around it is ignored."""
+
+    certificate: SecretStr | None = None
+    """The application's certificate and its RSA key: PEM, or a PFX in base64. Better: `certificate_file`."""
+
+    certificate_file: File | None = None
+    """A file with the certificate, and its key where that has no file of its own: PEM or PFX."""
+
+    certificate_key_file: File | None = None
+    """A PEM file with the certificate's private key, where it is not in `certificate_file`."""
+
+    certificate_passphrase: SecretStr | None = None
+    """The passphrase of the key or PFX, where it has one. Better: `certificate_passphrase_file`."""
+
+    certificate_passphrase_file: File | None = None
+    """A file that holds the passphrase; white space around it is ignored."""
+
+    federated_token_file: File | None = None
+    """A file with another issuer's token for the application, as Kubernetes' workload identity writes it
+    (`AZURE_FEDERATED_TOKEN_FILE`)."""
 
     login_url: Host = "https://login.microsoftonline.com"
     """The login host of the cloud that the application is registered in."""
@@ -153,6 +173,9 @@ class Poll(Section):
     parked_probe_seconds: Seconds = 300
     """Before the first probe of a parked tenant; later ones wait up to 16 times as long."""
 
+    quiet_after_seconds: Seconds = 604_800
+    """A tenant that answers, and of which nothing new was found for so long, is `quiet`."""
+
     remembered_alerts: int = Field(default=500_000, ge=1_000)
     """The most alerts that are remembered for one tenant; beyond it the horizon rises, counted."""
 
@@ -179,6 +202,21 @@ class Kafka(Section):
 
     prefix: str = Field(default="defender", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """Names every topic, group and transactional id, so that installations can share a cluster."""
+
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    """`at_least_once` is for brokers without transactions: alerts are acknowledged first, and only then the
+    checkpoint is written. Nothing is lost; what it costs stands in `docs/guarantees.md`."""
+
+    idempotence: bool = True
+    """Let brokers drop what a producer sends twice because an answer was lost. Off is for brokers that refuse
+    it, with `at_least_once` alone: such a retry then repeats records."""
+
+    compression: Literal["zstd", "gzip", "none"] = "zstd"
+    """Of records on the way and at rest; off `zstd` for brokers that refuse it."""
+
+    request_bytes: int | None = Field(default=None, ge=64 * 1024)
+    """The largest request that the brokers take, where it is not much more than a record: batches go one
+    after another then, with `at_least_once` alone. Event Hubs: 1000000."""
 
     encoding: Literal["raw", "cloudevents-structured"] = "raw"
     """What an alert's value is: `raw` is the API's own bytes, with all else in headers.
@@ -225,6 +263,22 @@ class Kafka(Section):
     def routing(self) -> Route:
         """Which topic a tenant's alerts go to."""
         return Route(self.route, self.route_topics, prefix=self.prefix)
+
+    @field_validator("idempotence")
+    @classmethod
+    def _transactions_are_idempotent(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001
+        if not value and info.data.get("delivery") == "exactly_once":
+            raise ValueError("must be true for delivery: exactly_once")
+        return value
+
+    @field_validator("request_bytes")
+    @classmethod
+    def _small_requests_are_acknowledged(
+        cls, value: int | None, info: ValidationInfo
+    ) -> int | None:
+        if value is not None and info.data.get("delivery") == "exactly_once":
+            raise ValueError("is for delivery: at_least_once")
+        return value
 
     @field_validator("route")
     @classmethod

@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import Any
 
 from ingest.simulator.envelope import STRUCTURED, opened
+from ingest.simulator.repeats import Repeats
 from ingest.simulator.verdict import FAULTS, Findings, Verdict
 
 _NEVER = float("inf")
@@ -57,6 +58,7 @@ class _Sighting:
     key: bytes
     source: str
     mark: bytes
+    at: float
 
 
 @dataclass(slots=True)
@@ -95,6 +97,8 @@ class Audit:
         self._until = array("d")
         self._seen = (array("I"), array("I"))
         self._first = array("q")
+        self._at = array("d")
+        self._repeats = Repeats()
         self._parts: dict[tuple[str, str], _Assembly] = {}
         self._unknown: list[_Sighting] = []
         self._noticed = Findings()
@@ -131,6 +135,7 @@ class Audit:
             for seen in self._seen:
                 seen.append(0)
             self._first.append(-1)
+            self._at.append(0.0)
         else:
             self._until[index] = until
         for digest in line["sha256"]:
@@ -155,6 +160,10 @@ class Audit:
         for tenant, spans in absences.items():
             self._absences[tenant] = _united(_read(spans))
 
+    def killed(self, times: Iterable[float]) -> None:
+        """Take when a daemon without transactions was killed: what it had just sent may be there twice."""
+        self._repeats.killed(times)
+
     # What the reader saw
 
     def saw(self, record: Observed) -> None:
@@ -176,6 +185,7 @@ class Audit:
             record.key,
             headers.get("ce_source", ""),
             _mark(tenant, digest),
+            record.timestamp,
         )
         index = self._by_mark.get(sighting.mark)
         if index is None:
@@ -221,6 +231,11 @@ class Audit:
 
     def _count(self, index: int, sighting: _Sighting) -> None:
         seen = self._seen[sighting.where]
+        self._repeats.seen(self._tenant[index], sighting.at)
+        if self._seen[0][index] or self._seen[1][index]:
+            self._repeats.again(index, self._at[index], sighting.at)
+        else:
+            self._at[index] = sighting.at
         seen[index] += 1
         if sighting.where is Where.ALERTS and seen[index] == 1:
             self._first[index] = sighting.offset
@@ -279,6 +294,7 @@ class Audit:
             published=totals["published"],
             quarantined=totals["quarantined"],
             excused=totals["excused"],
+            repeated=findings.counts["repeated"],
             faults={name: findings.counts[name] for name in (*FAULTS, "misplaced")},
             details=findings.details,
         )
@@ -299,6 +315,9 @@ class Audit:
         again = max(0, published - 1) + max(0, quarantined - 1)
         if kind is _Kind.HUGE and published and quarantined:
             again += 1
+        if excused := min(again, self._repeats.excused(index, self._tenant[index])):
+            findings.add("repeated", self._words(index), excused)
+            again -= excused
         if again:
             findings.add("twice", f"{self._words(index)}: {published + quarantined} times", again)
         if (published and kind is _Kind.MALFORMED) or (quarantined and kind in _GOOD):

@@ -10,6 +10,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ingest.simulator import admin, alerts
+from ingest.simulator.application import Application
 from ingest.simulator.consent import Consents
 from ingest.simulator.content import MALFORMED_FORMS
 from ingest.simulator.customer import Customer
@@ -90,6 +91,7 @@ class SimulatedCloud:
         self.frozen = False
         rng = random.Random(f"{plan.seed}/fleet")
         self.client_id = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+        self.application = Application(self.client_id, secrets={plan.client_secret: None})
         self._replay = Replay(list(plan.answers)) if plan.answers else None
         self.customers = {customer.id: customer for customer in self._found(rng)}
         self._fleet = list(self.customers)
@@ -98,8 +100,7 @@ class SimulatedCloud:
         self._entra = Entra(
             timeline=self.timeline,
             key=key or rsa.generate_private_key(public_exponent=65537, key_size=2048),
-            client_id=self.client_id,
-            client_secret=plan.client_secret,
+            application=self.application,
             token_seconds=plan.token_seconds,
             customer=self.customers.get,
             of_domain={one.domain: one for one in self.customers.values()}.get,

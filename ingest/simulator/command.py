@@ -4,17 +4,17 @@ import argparse
 import asyncio
 import json
 import os
-import secrets
 import signal
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ingest.simulator.certificates import server_context
 from ingest.simulator.cloud import Plan, SimulatedCloud
 from ingest.simulator.config import Fitting, fitting_config, write_config
+from ingest.simulator.credentials import KINDS, TOKEN_SECONDS, Desk, write_secret
 from ingest.simulator.faults import FaultError, load_script
 from ingest.simulator.samples import SamplesError, load_answers
 from ingest.simulator.server import SimulatorServer
@@ -71,6 +71,12 @@ def add_parser(
     parser.add_argument("--page-cap", type=_count, help="the most records of any page")
     parser.add_argument("--token-seconds", type=_count, default=3599, help="how long tokens live")
     parser.add_argument(
+        "--credential",
+        choices=KINDS,
+        default="secret",
+        help="what the configuration proves the application with",
+    )
+    parser.add_argument(
         "--unconsented",
         type=_whole,
         default=0,
@@ -116,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simulate-")))
         folder = folder.absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        secret_file, secret = _secret(folder)
+        _, secret = write_secret(folder)
         plan = Plan(
             tenants=args.tenants,
             seed=args.seed,
@@ -134,16 +140,16 @@ def run(args: argparse.Namespace) -> int:
             client_secret=secret,
         )
         cloud = SimulatedCloud(plan=plan, clock=time.time)  # noqa: TID251 - here it is chosen
-        return asyncio.run(_serve(args, cloud, folder, secret_file))
+        return asyncio.run(_serve(args, cloud, folder))
 
 
-async def _serve(
-    args: argparse.Namespace, cloud: SimulatedCloud, folder: Path, secret_file: Path
-) -> int:
+async def _serve(args: argparse.Namespace, cloud: SimulatedCloud, folder: Path) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     context, ca_file = server_context(folder, args.host)
+    desk = Desk(args.credential, folder, cloud.application)
+    desk.renew(cloud.timeline.now())
     try:
         async with SimulatorServer(
             cloud=cloud,
@@ -156,7 +162,7 @@ async def _serve(
                 fitting = Fitting(
                     url=server.url,
                     ca_file=ca_file,
-                    secret_file=secret_file,
+                    credential=desk.section,
                     kafka=args.kafka,
                     prefix=args.prefix,
                     shards=args.shards,
@@ -171,20 +177,14 @@ async def _serve(
                 "config": str(args.write_config) if args.write_config else None,
             }
             print(json.dumps(ready), flush=True)  # noqa: T201 - who started it waits for this line
-            await stop.wait()
+            while not stop.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), TOKEN_SECONDS / 2)
+                desk.renew(cloud.timeline.now())
     except OSError as error:
         print(f"cannot listen on {args.host}:{args.port}: {error}", file=sys.stderr)  # noqa: T201
         return os.EX_UNAVAILABLE
     return 0
-
-
-def _secret(folder: Path) -> tuple[Path, str]:
-    """Return the application's secret and its file; made once for a folder."""
-    path = folder / "client-secret"
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(30) + "\n", encoding="utf-8")
-    return path, path.read_text(encoding="utf-8").strip()
 
 
 def _count(text: str) -> int:

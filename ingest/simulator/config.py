@@ -1,6 +1,7 @@
 """The daemon's configuration that fits a simulated cloud."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ _MARGIN_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """What the configuration needs beside the cloud itself."""
+    """What the configuration needs beside the cloud itself; `credential` are keys of its `entra`."""
 
     url: str
     ca_file: Path
-    secret_file: Path
+    credential: Mapping[str, str]
     kafka: str
     prefix: str
     shards: int
@@ -38,7 +39,7 @@ def fitting_config(cloud: SimulatedCloud, fitting: Fitting) -> dict[str, Any]:
     content: dict[str, Any] = {
         "entra": {
             "client_id": cloud.client_id,
-            "client_secret_file": str(fitting.secret_file),
+            **fitting.credential,
             "login_url": fitting.url,
         },
         "ca_file": str(fitting.ca_file),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from ingest.simulator.application import Application
 from ingest.simulator.customer import Customer
 from ingest.simulator.exchange import Response, json_answer
 from ingest.simulator.faults import FaultBook
@@ -19,8 +20,7 @@ class Entra:
 
     Args:
         key: signs the tokens.
-        client_id: the application's id.
-        client_secret: its secret.
+        application: has the credentials that are taken.
         token_seconds: how long tokens live.
         customer: finds a tenant by id or gives None.
         of_domain: finds a tenant by a domain name in lower case or gives None.
@@ -32,22 +32,20 @@ class Entra:
         *,
         timeline: Timeline,
         key: RSAPrivateKey,
-        client_id: str,
-        client_secret: str,
+        application: Application,
         token_seconds: int,
         customer: Callable[[str], Customer | None],
         of_domain: Callable[[str], Customer | None],
         book: FaultBook,
     ) -> None:
         self._timeline = timeline
-        self._key = SigningKey(key, uuid.uuid5(uuid.NAMESPACE_OID, client_id).bytes)
+        self._key = SigningKey(key, uuid.uuid5(uuid.NAMESPACE_OID, application.client_id).bytes)
         self._customer = customer
         self._of_domain = of_domain
         self._tokens = TokenEndpoint(
             timeline=timeline,
             key=self._key,
-            client_id=client_id,
-            client_secret=client_secret,
+            application=application,
             token_seconds=token_seconds,
             customer=customer,
             book=book,
@@ -63,7 +61,7 @@ class Entra:
         if rest in ("discovery/v2.0/keys", "discovery/keys") and method == "GET":
             return json_answer(200, {"keys": [self._key.public()]})
         if rest in ("oauth2/v2.0/token", "oauth2/token") and method == "POST":
-            return self._tokens.answer(tenant, body, headers, v2="/v2.0/" in rest)
+            return self._tokens.answer(tenant, host, body, headers, v2="/v2.0/" in rest)
         return None
 
     def grant_of(self, token: str) -> Grant | None:

@@ -10,6 +10,7 @@ _REFUSALS: Mapping[int, tuple[int, str, str]] = {
     50001: (400, "invalid_resource", "The resource principal named {resource} was not found."),
     50059: (400, "invalid_request", "No tenant-identifying information found in the request."),
     50196: (400, "invalid_grant", "The server terminated an operation: a request loop was found."),
+    50027: (401, "invalid_client", "Invalid JWT token: it is malformed."),
     53003: (400, "access_denied", "Access has been blocked by Conditional Access policies."),
     65001: (
         400,
@@ -57,7 +58,40 @@ _REFUSALS: Mapping[int, tuple[int, str, str]] = {
             "consented to by any user in the tenant."
         ),
     ),
-    700027: (401, "invalid_client", "The certificate with the assertion is not registered."),
+    700021: (
+        401,
+        "invalid_client",
+        "Client assertion application identifier doesn't match 'client_id' parameter.",
+    ),
+    700023: (
+        401,
+        "invalid_client",
+        "Client assertion audience claim does not match Realm issuer.",
+    ),
+    700024: (401, "invalid_client", "Client assertion is not within its valid time range."),
+    700027: (
+        401,
+        "invalid_client",
+        (
+            "The certificate used to sign the client assertion is not registered on application '{client}', "
+            "or the signature is not by its key."
+        ),
+    ),
+    700211: (
+        401,
+        "invalid_client",
+        "No matching federated identity record found for presented assertion issuer.",
+    ),
+    700212: (
+        401,
+        "invalid_client",
+        "No matching federated identity record found for presented assertion audience.",
+    ),
+    700213: (
+        401,
+        "invalid_client",
+        "No matching federated identity record found for presented assertion subject.",
+    ),
     900144: (400, "invalid_request", "The request body must contain the parameter '{missing}'."),
     1002012: (
         400,
@@ -66,6 +100,11 @@ _REFUSALS: Mapping[int, tuple[int, str, str]] = {
             "The provided value for scope {resource} is not valid. Client credential flows must have a "
             "scope value with /.default suffixed to the resource identifier."
         ),
+    ),
+    5000811: (
+        401,
+        "invalid_client",
+        "Unable to verify token signature. The signing key does not match any registered key.",
     ),
     7000112: (400, "unauthorized_client", "Application '{client}' is disabled."),
     7000215: (

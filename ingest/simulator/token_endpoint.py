@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
+from ingest.simulator.application import Application
 from ingest.simulator.customer import Customer
 from ingest.simulator.exchange import Response, json_answer
 from ingest.simulator.faults import Fault, FaultBook, Layer
@@ -51,8 +52,7 @@ class TokenEndpoint:
 
     Args:
         key: signs the tokens.
-        client_id: the application's id.
-        client_secret: its secret.
+        application: has the credentials that are taken.
         token_seconds: how long tokens live.
         customer: finds a tenant by id or gives None.
         book: of the faults that were served.
@@ -63,33 +63,39 @@ class TokenEndpoint:
         *,
         timeline: Timeline,
         key: SigningKey,
-        client_id: str,
-        client_secret: str,
+        application: Application,
         token_seconds: int,
         customer: Callable[[str], Customer | None],
         book: FaultBook,
     ) -> None:
         self._timeline = timeline
         self._key = key
-        self._client_id = client_id
-        self._client_secret = client_secret
+        self._application = application
         self._token_seconds = token_seconds
         self._customer = customer
         self._book = book
         self._grants: dict[str, Grant] = {}
         self._sweep_at = 0.0
 
-    def answer(self, tenant: str, body: bytes, headers: Mapping[str, str], *, v2: bool) -> Response:
-        """Answer a token request for a tenant; `body` is its form."""
+    def answer(
+        self, tenant: str, host: str, body: bytes, headers: Mapping[str, str], *, v2: bool
+    ) -> Response:
+        """Answer a token request for a tenant to a host; `body` is its form."""
         form = {name: values[0] for name, values in parse_qs(body.decode("latin-1")).items()}
-        return _dressed(self._token(tenant, form, headers, v2=v2), headers)
+        return _dressed(self._token(tenant, host, form, headers, v2=v2), headers)
 
     def grant_of(self, token: str) -> Grant | None:
         """Return what a token allowed when it was given out, None where it is not one of ours."""
         return self._grants.get(token)
 
     def _token(
-        self, tenant: str, form: Mapping[str, str], headers: Mapping[str, str], *, v2: bool
+        self,
+        tenant: str,
+        host: str,
+        form: Mapping[str, str],
+        headers: Mapping[str, str],
+        *,
+        v2: bool,
     ) -> Response:
         customer = self._customer(tenant)
         if customer is None:
@@ -105,7 +111,7 @@ class TokenEndpoint:
         for name in ("grant_type", "client_id", "scope" if v2 else "resource"):
             if name not in form:
                 return self._refusal(900144, {**words, "missing": name}, headers)
-        code = self._objection(form, resource, asked, v2=v2)
+        code = self._objection(form, f"https://{host}/{tenant}", resource, asked, v2=v2)
         if code is not None:
             return self._refusal(code, words, headers)
         for fault in customer.afflicted(self._timeline.now(), Layer.TOKEN):
@@ -113,15 +119,15 @@ class TokenEndpoint:
         return self._granted(customer, resource, tuple(_ROLES), v2=v2)
 
     def _objection(
-        self, form: Mapping[str, str], resource: str, asked: str, *, v2: bool
+        self, form: Mapping[str, str], authority: str, resource: str, asked: str, *, v2: bool
     ) -> int | None:
         """Return the AADSTS code of what is wrong with a request, None where nothing is."""
+        now = self._timeline.now()
+        unproven = self._application.objection(form, authority, now)
         objections = (
             (form["grant_type"] != "client_credentials", 70003),
-            (form["client_id"] != self._client_id, 700016),
-            ("client_assertion" in form, 700027),
-            ("client_secret" not in form, 7000218),
-            (form.get("client_secret") != self._client_secret, 7000215),
+            (form["client_id"] != self._application.client_id, 700016),
+            (unproven is not None, unproven),
             (v2 and not asked.endswith("/.default"), 1002012),
             (resource not in _RESOURCES and not _EVENT_HUBS.fullmatch(resource), 500011),
         )
@@ -165,7 +171,7 @@ class TokenEndpoint:
     ) -> Response:
         now = self._timeline.now()
         seconds = self._token_seconds
-        actor = str(uuid.uuid5(uuid.UUID(customer.id), self._client_id))
+        actor = str(uuid.uuid5(uuid.UUID(customer.id), self._application.client_id))
         claims: dict[str, Any] = {
             "aud": resource,
             "iss": f"https://sts.windows.net/{customer.id}/",
@@ -173,7 +179,7 @@ class TokenEndpoint:
             "nbf": int(now) - 300,
             "exp": int(now) + seconds + 1,
             "aio": uuid.uuid4().hex,
-            "appid": self._client_id,
+            "appid": self._application.client_id,
             "appidacr": "1",
             "idp": f"https://sts.windows.net/{customer.id}/",
             "oid": actor,

@@ -156,12 +156,17 @@ class Trial:
         return missing
 
     async def judge(
-        self, *, harness_outages: Sequence[tuple[float, float]] = (), at_most: float = 60
+        self,
+        *,
+        harness_outages: Sequence[tuple[float, float]] = (),
+        killed: Sequence[float] = (),
+        at_most: float = 60,
     ) -> Verdict:
         """Read to the end and judge; the daemon has been stopped or is quiet.
 
         Args:
             harness_outages: times in which whoever ran this kept the daemon itself from reading.
+            killed: when a daemon without transactions was killed: see `Audit.killed`.
             at_most: seconds to wait for the end of what was written.
 
         Raises:
@@ -180,6 +185,7 @@ class Trial:
         }
         audit.excuse(outages)
         audit.absent(self._absences)
+        audit.killed(killed)
         return audit.verdict()
 
     async def _step(self, seconds: float) -> None:

@@ -16,7 +16,8 @@ class Verdict:
     """What the audit found.
 
     `faults` counts what must be zero: those of `FAULTS`, and `misplaced` (key, partition or source
-    of a record are not those of its alert). `details` has the first twenty of each, in words.
+    of a record are not those of its alert). `repeated` counts what is there again, as it may be after a kill
+    without transactions. `details` has the first twenty of each, in words.
     """
 
     expected: int
@@ -25,6 +26,7 @@ class Verdict:
     excused: int
     faults: Mapping[str, int]
     details: Mapping[str, Sequence[str]]
+    repeated: int = 0
 
     @property
     def clean(self) -> bool:
@@ -57,7 +59,7 @@ class Verdict:
         lines = [
             f"{name}: {words}"
             for name, some in self.details.items()
-            if name != "excused" or self.excused_too_many
+            if name != "repeated" and (name != "excused" or self.excused_too_many)
             for words in some
         ]
         if not self.expected:

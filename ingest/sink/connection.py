@@ -22,6 +22,9 @@ _LINGER_MS = 0
 
 _STOP_SECONDS = 3.0
 
+_IDLE_MS = 180_000
+"""Event Hubs, and many a load balancer, drop what was idle for four minutes, without a word."""
+
 _HEARTBEAT_MS = 1000
 _REBALANCE_SHARE = 0.8
 """A rebalance ends before a member that is frozen through it is expelled for its silence."""
@@ -88,6 +91,8 @@ class Connection:
             "client_id": self._client_id,
             "request_timeout_ms": round(self._settings.request_timeout_seconds * 1000),
             "retry_backoff_ms": 50,
+            "connections_max_idle_ms": _IDLE_MS,
+            "metadata_max_age_ms": _IDLE_MS,
             **self._security.options,
         }
 
@@ -98,13 +103,29 @@ class Connection:
                 **self._common(),
                 transactional_id=transactional_id,
                 transaction_timeout_ms=round(self._settings.transaction_timeout_seconds * 1000),
-                # zstd, not lz4: aiokafka's lz4 is fixed at its slowest level.
-                compression_type="zstd",
-                max_batch_size=batch_bytes,
-                max_request_size=64 * 1024 * 1024,
-                linger_ms=_LINGER_MS,
+                **self._packing(batch_bytes),
             )
         )
+
+    def acknowledged_producer(self, *, batch_bytes: int) -> AIOKafkaProducer:
+        """Return a producer without transactions, for a shard's batches, that is not started."""
+        return self._following(
+            AIOKafkaProducer(**self._common(), **self._safety, **self._packing(batch_bytes))
+        )
+
+    def _packing(self, batch_bytes: int) -> dict[str, Any]:
+        codec = self._settings.compression
+        return {
+            # zstd, not lz4: aiokafka's lz4 is fixed at its slowest level.
+            "compression_type": None if codec == "none" else codec,
+            "max_batch_size": batch_bytes,
+            "max_request_size": 64 * 1024 * 1024,
+            "linger_ms": _LINGER_MS,
+        }
+
+    @property
+    def _safety(self) -> dict[str, Any]:
+        return {"enable_idempotence": self._settings.idempotence, "acks": "all"}
 
     def consumer(self) -> AIOKafkaConsumer:
         """Return a `read_committed` consumer of no group that is not started."""
@@ -148,9 +169,9 @@ class Connection:
         )
 
     def plain_producer(self) -> AIOKafkaProducer:
-        """Return an idempotent producer without transactions that is not started."""
+        """Return a producer without transactions, for single records, that is not started."""
         return self._following(
-            AIOKafkaProducer(**self._common(), enable_idempotence=True, linger_ms=_LINGER_MS)
+            AIOKafkaProducer(**self._common(), **self._safety, linger_ms=_LINGER_MS)
         )
 
     def admin(self) -> AIOKafkaAdminClient:

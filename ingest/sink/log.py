@@ -1,6 +1,7 @@
 """The commit log on Kafka: the shards that the group has placed here, behind the pipeline's ports."""
 
 import asyncio
+import math
 import os
 import random
 import socket
@@ -16,6 +17,7 @@ from ingest.model.tenant import FeedKey, is_guid, shard_of
 from ingest.pipeline.ports import Batch, Clock, Restored, Topic
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
+from ingest.sink.delivery import Transactions, needed, transactions
 from ingest.sink.membership import Membership
 from ingest.sink.refusals import TROUBLE
 from ingest.sink.restore import refuse_a_strangers
@@ -68,6 +70,8 @@ class KafkaCommitLog:
             metrics=metrics,
             log=log,
             tell=self._place,
+            fresh_seconds=settings.session_timeout_seconds / 2,
+            settle=None if settings.delivery == "exactly_once" else self._settle,
         )
         self.roster = Roster(
             connection=self._connection,
@@ -88,6 +92,7 @@ class KafkaCommitLog:
         self._discarding: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._closed = False
+        self.transactions: Transactions | None = None
 
     @property
     def name(self) -> str:
@@ -105,6 +110,7 @@ class KafkaCommitLog:
             try:
                 self._limits = await self._topics.ensure()
                 await self._refuse_a_strangers()
+                await self._try_transactions()
             except (SinkUnavailable, SinkForbidden, *TROUBLE) as error:
                 self._limits = None
                 topic = self._topics.names.checkpoints
@@ -114,6 +120,7 @@ class KafkaCommitLog:
                     said = trouble
                 await self._clock.sleep(_RETRY_SECONDS)
         self._limits_at = self._clock.monotonic()
+        self._log.info("delivery", **self.delivery)
         await self.roster.__aenter__()
         return self
 
@@ -133,6 +140,24 @@ class KafkaCommitLog:
             await self.roster.__aexit__(None, None, None)
             while self._discarding:
                 await asyncio.wait(self._discarding)
+
+    @property
+    def delivery(self) -> dict[str, str]:
+        """What is promised, and what the brokers can do, in the words of the settings."""
+        kept = math.inf if self._limits is None else self._limits.checkpoint_seconds
+        return {
+            "delivery": self._settings.delivery,
+            "transactions": self.transactions or "unknown",
+            "checkpoints": "compacted" if kept == math.inf else f"kept for {kept:.0f} s",
+        }
+
+    async def _try_transactions(self) -> None:
+        """Find out whether the brokers have transactions for us; only `exactly_once` insists."""
+        names, seconds = self._topics.names, self._settings.transaction_timeout_seconds
+        found = await transactions(self._connection, names, seconds=seconds)
+        self.transactions = found
+        if self._settings.delivery == "exactly_once":
+            needed(found, names, principal=self._connection.principal)
 
     async def restore(self, feed: FeedKey) -> Restored:
         """See `CommitLog.restore`."""
@@ -205,6 +230,14 @@ class KafkaCommitLog:
             self._start(number)
         self._changed.set()
 
+    async def _settle(self) -> None:
+        """Let running commits end, bounded: nothing fences them once their shard is another replica's."""
+        end = self._clock.monotonic() + self._settings.session_timeout_seconds / 4
+        while self._clock.monotonic() < end and any(
+            self._shards[number].is_busy for number in self._running
+        ):
+            await self._clock.sleep(0.02)
+
     def _shard(self, number: int) -> Shard:
         """Return a shard's object; it outlives its being placed here, and serves only then."""
         shard = self._shards.get(number)
@@ -216,6 +249,7 @@ class KafkaCommitLog:
                 connection=self._connection,
                 names=names,
                 claim=self.membership.claim,
+                confirm=self.membership.confirm,
                 is_removed=self._is_removed,
                 limits=self._fresh_limits,
                 replica=self._replica,

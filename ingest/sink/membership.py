@@ -2,13 +2,14 @@
 
 Kafka places the shards, notices the dead and moves what must move; this only asks and obeys. On
 revocation nothing is done: shards go on through a rebalance, and whoever is assigned one fences its
-former owner. A `claim` asks the coordinator itself, since a process that was frozen believes its old
+former owner. Where nothing fences, running commits are let end first, and none begins until the group is
+stable again. A `claim` asks the coordinator itself, since a process that was frozen believes its old
 assignment until its next heartbeat, and must not fence the rightful owner.
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +31,7 @@ _LEAVE_SECONDS = 3.0
 _WATCH_SECONDS = 2.0
 _ASK_SECONDS = 5.0
 _FIRST_DOUBT_SECONDS, _LAST_DOUBT_SECONDS = 0.05, 1.0
+_NEVER = float("-inf")
 _STRANGE_OBSERVATIONS = 7
 """Times running that the coordinator must see us otherwise before the membership is replaced. Counted,
 not timed: a process that wakes from a freeze has seen nothing meanwhile."""
@@ -44,6 +46,9 @@ class Membership:
         topic: the topic whose partitions are the shards.
         instance: unique to this process; the coordinator knows the member by it.
         tell: called after `owned` changed.
+        fresh_seconds: how long the coordinator's word holds for `confirm`: less than it takes to expel a
+            member, by as much as a commit needs.
+        settle: what has to end before a rebalance may go on, bounded; None where nothing has to.
     """
 
     def __init__(
@@ -58,6 +63,8 @@ class Membership:
         metrics: SinkMetrics,
         log: structlog.stdlib.BoundLogger,
         tell: Callable[[], None],
+        fresh_seconds: float,
+        settle: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.owned: frozenset[int] = frozenset()
         self._connection = connection
@@ -69,6 +76,9 @@ class Membership:
         self._metrics = metrics
         self._log = log
         self._tell = tell
+        self._fresh = fresh_seconds
+        self._settle = settle
+        self._confirmed_at = _NEVER
         self._stable = asyncio.Event()
         self._epoch = 0
         self._consumer: AIOKafkaConsumer | None = None
@@ -116,23 +126,37 @@ class Membership:
             await self._stable.wait()
             if shard not in self.owned:
                 raise NotOwner(f"shard {shard} is another replica's")
-            epoch = self._epoch
+            epoch, asked_at = self._epoch, self._clock.monotonic()
             placed = await self._coordinator.assignment()
             same = epoch == self._epoch and self._stable.is_set()
             if same and placed is not None and shard in placed:
+                self._confirmed_at = asked_at
                 return
             await self._clock.sleep(doubt * (0.5 + self._rng.random()))
             doubt = min(_LAST_DOUBT_SECONDS, doubt * 2)
 
-    def revoked(self) -> None:
-        """Take that a rebalance has begun; the shards go on."""
+    async def confirm(self, shard: int) -> None:
+        """Return at once if the coordinator has confirmed our shards lately, else as `claim` does.
+
+        Raises:
+            NotOwner: it is not ours.
+        """
+        lately = self._clock.monotonic() - self._confirmed_at < self._fresh
+        if not (lately and self._stable.is_set() and shard in self.owned):
+            await self.claim(shard)
+
+    async def revoked(self) -> None:
+        """Take that a rebalance has begun; the shards go on, unless nothing fences them."""
         self._stable.clear()
+        if self._settle is not None:
+            await self._settle()
 
     def assigned(self, shards: frozenset[int]) -> None:
         """Take what the group has placed here."""
         gained, lost = shards - self.owned, self.owned - shards
         self.owned = shards
         self._epoch += 1
+        self._confirmed_at = _NEVER
         self._stable.set()
         self._metrics.placed(len(shards))
         self._log.info("shards_placed", owned=len(shards), gained=len(gained), lost=len(lost))
@@ -178,25 +202,28 @@ class Membership:
         strange = 0
         while True:
             await self._clock.sleep(_WATCH_SECONDS)
-            epoch = self._epoch
+            epoch, asked_at = self._epoch, self._clock.monotonic()
             placed = await self._coordinator.assignment()
             if placed is None or epoch != self._epoch:
                 continue
-            strange = 0 if self._stable.is_set() and placed == self.owned else strange + 1
+            if self._stable.is_set() and placed == self.owned:
+                strange, self._confirmed_at = 0, asked_at
+            else:
+                strange += 1
             if strange >= _STRANGE_OBSERVATIONS:
                 strange = 0
                 self._replace.set()
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """aiokafka's callbacks; they return at once, since no heartbeat is sent meanwhile."""
+    """aiokafka's callbacks; they return soon, since no heartbeat is sent meanwhile."""
 
     def __init__(self, membership: Membership, consumer: AIOKafkaConsumer) -> None:
         self._membership = membership
         self._consumer = consumer
 
     async def on_partitions_revoked(self, _: set[TopicPartition]) -> None:
-        self._membership.revoked()
+        await self._membership.revoked()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         if assigned:

@@ -1,4 +1,4 @@
-"""One transactional producer and its transactions.
+"""One producer of one shard, with transactions and without.
 
 aiokafka commits a transaction although a produce in it failed, and its guards are assertions. So every
 future is awaited before the commit, anything but success makes the producer unusable for good, and
@@ -7,7 +7,7 @@ whoever used it throws it away.
 
 import asyncio
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -17,7 +17,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from ingest.pipeline.ports import Batch, Topic
 from ingest.settings.models import Kafka
-from ingest.sink.connection import BATCH_BYTES, Connection, close
+from ingest.sink.connection import Connection, close
 from ingest.sink.refusals import is_fenced, record_reason
 from ingest.sink.topics import TopicLimits, TopicNames
 
@@ -40,6 +40,22 @@ def _retrieve(future: "asyncio.Future[object]") -> None:
     """Look at an outcome, so that asyncio does not complain that nobody did."""
     if not future.cancelled():
         future.exception()
+
+
+def _refusal_of(failures: list[tuple[BaseException, list[int]]]) -> Refusal:
+    """Return which records the brokers refuse for what they are.
+
+    Raises:
+        Exception: aiokafka's, where it is about something else, or about records of ours.
+    """
+    refusal = Refusal(reason=record_reason(failures[0][0]) or "refused")
+    for error, origins in failures:
+        if is_fenced(error) or record_reason(error) is None or _NO_BATCH in origins:
+            raise error
+        for origin in origins:
+            number, position = divmod(origin, _PLACES)
+            refusal.positions.setdefault(number, []).append(position)
+    return refusal
 
 
 _Piece = tuple[bytes, bytes | None, list[tuple[str, bytes]], int]
@@ -82,9 +98,9 @@ class ShardProducer:
         limits: TopicLimits,
     ) -> Self:
         """Return the producer of a shard, not started."""
-        size = min(BATCH_BYTES, limits.alert_bytes, limits.quarantine_bytes)
+        identity = names.transactional_id(shard)
         return cls(
-            producer=connection.producer(names.transactional_id(shard), batch_bytes=size),
+            producer=connection.producer(identity, batch_bytes=limits.batch_bytes),
             names=names,
             limits=limits,
             shard=shard,
@@ -128,9 +144,10 @@ class ShardProducer:
             sent = await asyncio.gather(
                 *(self._send(place, parcel) for place, parcel in parcels.items())
             )
-            failures = [failure for failures in sent for failure in failures]
-            if failures:
-                await self._abort(failures)
+            if failures := [failure for failures in sent for failure in failures]:
+                refusal = _refusal_of(failures)
+                await self._producer.abort_transaction()
+                raise refusal
             await self._producer.commit_transaction()
         return sum(len(batch.records) + len(batch.checkpoint) for batch in batches)
 
@@ -154,21 +171,6 @@ class ShardProducer:
                 if not (failures and isinstance(error, OutOfOrderSequenceNumber)):
                     failures.append((error, origins))
         return failures
-
-    async def _abort(self, failures: list[tuple[BaseException, list[int]]]) -> None:
-        errors = [error for error, _ in failures]
-        others = [error for error in errors if is_fenced(error) or record_reason(error) is None]
-        if others:
-            raise others[0]
-        await self._producer.abort_transaction()
-        refusal = Refusal(reason=record_reason(errors[0]) or "refused")
-        for error, origins in failures:
-            if _NO_BATCH in origins:
-                raise error
-            for origin in origins:
-                number, position = divmod(origin, _PLACES)
-                refusal.positions.setdefault(number, []).append(position)
-        raise refusal
 
     def _pack(
         self,
@@ -233,3 +235,72 @@ class ShardProducer:
         return loop.create_task(
             close(self._producer), name=f"discard producer of shard {self._shard}"
         )
+
+
+class AcknowledgedProducer(ShardProducer):
+    """The same without transactions: a checkpoint is sent only after all its alerts are acknowledged.
+
+    So whatever a checkpoint says is true, whoever wrote it and whenever it arrives.
+
+    Args:
+        confirm: returns if the shard is still ours, or raises `NotOwner`. Nothing fences a former owner
+            here; one that asks first repeats less.
+        paced: whether one batch goes after another, so that a request holds no more than one.
+    """
+
+    def __init__(
+        self,
+        *,
+        producer: AIOKafkaProducer,
+        names: TopicNames,
+        limits: TopicLimits,
+        shard: int,
+        timeout_seconds: float,
+        confirm: Callable[[], Awaitable[None]],
+        paced: bool,
+    ) -> None:
+        super().__init__(
+            producer=producer,
+            names=names,
+            limits=limits,
+            shard=shard,
+            timeout_seconds=timeout_seconds,
+        )
+        self._confirm = confirm
+        self._paced = paced
+
+    async def transact(
+        self,
+        batches: Sequence[Batch],
+        *,
+        now: float,
+        reports: Mapping[bytes, bytes | None] | None = None,
+        elsewhere: Mapping[tuple[str, int], Mapping[bytes, bytes | None]] | None = None,
+        one_by_one: bool = False,
+    ) -> int:
+        """Publish all batches and then write their checkpoints; return the number of records.
+
+        1. Ask whether the shard is ours. 2. Send what is published, await every future. 3. Ask again.
+        4. Send the checkpoints, await every future. On anything but success what was acknowledged so far
+        stays, and is published once more by whoever decides anew.
+
+        Raises:
+            Refusal: the broker refuses records for what they are.
+            NotOwner: the shard is another replica's.
+            Exception: aiokafka's; the producer is to be thrown away.
+        """
+        places = [((self._names.status, self._shard), reports or {}), *(elsewhere or {}).items()]
+        parcels = self._pack(batches, places, round(now * 1000), one_by_one=one_by_one)
+        checkpoint = (self._names.checkpoints, self._shard)
+        last = {checkpoint: parcels[checkpoint]} if checkpoint in parcels else {}
+        first = {place: parcel for place, parcel in parcels.items() if place != checkpoint}
+        async with asyncio.timeout(self._timeout):
+            for stage in filter(None, (first, last)):
+                await self._confirm()
+                if self._paced:
+                    sent = [await self._send(*one) for one in stage.items()]
+                else:
+                    sent = await asyncio.gather(*(self._send(*one) for one in stage.items()))
+                if failures := [failure for failures in sent for failure in failures]:
+                    raise _refusal_of(failures)
+        return sum(len(batch.records) + len(batch.checkpoint) for batch in batches)

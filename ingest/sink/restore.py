@@ -18,6 +18,10 @@ OWNER = b"_owner"
 GRANTS = b"_grants"
 """The key of what take-overs may still grant: `[calls, Unix seconds]`, one in each partition."""
 
+UNFENCED = b"_unfenced"
+"""The key of the record that says, in each partition, that it was written without transactions: what it
+holds may be pieces of several commits."""
+
 _POLL_MS = 500
 _CHECK_SECONDS = 30.0
 _MARKED_SHARD = 0
@@ -31,6 +35,7 @@ class Readback:
     feeds: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     owner: dict[str, Any] | None = None
     grants: tuple[float, float] | None = None
+    unfenced: bool = False
 
     def take(self, key: bytes, value: bytes | None) -> None:
         """Take one record; a later one of the same key replaces it, None removes it."""
@@ -39,6 +44,9 @@ class Readback:
             return
         if key == GRANTS:
             self.grants = _grants(value)
+            return
+        if key == UNFENCED:
+            self.unfenced = value is not None
             return
         feed = "/".join(key.decode(errors="replace").split("/", 2)[:2])
         records = self.feeds.setdefault(feed, {})

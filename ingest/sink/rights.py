@@ -49,12 +49,13 @@ class Right:
         return shlex.join(words)
 
 
-def daemon(names: "TopicNames", *, creates: bool) -> tuple[Right, ...]:
+def daemon(names: "TopicNames", *, creates: bool, transacts: bool = True) -> tuple[Right, ...]:
     """Return what the daemon needs.
 
     Args:
         names: of the installation.
         creates: whether it makes absent topics (`kafka.create_topics`).
+        transacts: whether it commits in transactions (`kafka.delivery`).
     """
     topic = Kind.TOPIC
     data = (
@@ -66,17 +67,25 @@ def daemon(names: "TopicNames", *, creates: bool) -> tuple[Right, ...]:
         Right(
             topic, names.tenants, "Write", "tenants of the configuration are registered at start"
         ),
+        Right(
+            topic, names.status, "Read", "a tenant's history goes on, and every replica shows all"
+        ),
         Right(topic, names.status, "Write", "how each tenant is doing is reported"),
         Right(Kind.GROUP, names.group, "Read", "replicas share the work"),
-        Right(
-            Kind.TRANSACTIONAL_ID,
-            names.transactional_ids,
-            "Write",
-            "each shard commits in transactions, and fences its former owner",
-            prefixed=True,
-        ),
     )
-    return (*data, *_checks(names), *(_makes(names) if creates else ()))
+    fences = Right(
+        Kind.TRANSACTIONAL_ID,
+        names.transactional_ids,
+        "Write",
+        "each shard commits in transactions, and fences its former owner",
+        prefixed=True,
+    )
+    return (
+        *data,
+        *((fences,) if transacts else ()),
+        *_checks(names),
+        *(_makes(names) if creates else ()),
+    )
 
 
 def _makes(names: "TopicNames") -> Iterator[Right]:
@@ -108,6 +117,10 @@ def commands(names: "TopicNames") -> dict[str, tuple[Right, ...]]:
         )
         + checks,
         "tenants list": listing,
+        "doctor": (
+            *listing,
+            Right(topic, names.checkpoints, "Read", "where the tenant's reading stands"),
+        ),
         "quarantine list, show": (quarantine,),
         "quarantine retry": (quarantine, *changing),
         "tenants add, change, pause, …": changing,

@@ -4,25 +4,21 @@ Every replica knows all of them, so that a shard that moves here needs no readin
 asked about any tenant. It belongs to no group: who reads which tenant is another matter.
 """
 
-import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from ingest.errors import RegistrationUnreadable
 from ingest.model.roster import Registration, decode_registration
 from ingest.model.tenant import is_guid, shard_of
 from ingest.pipeline.ports import Clock
-from ingest.sink.connection import Connection, close
-from ingest.sink.refusals import TROUBLE
+from ingest.sink.connection import Connection
+from ingest.sink.following import Follower
 
-_POLL_MS = 500
-_START_SECONDS = 30.0
-_RETRY_SECONDS = 1.0
 _ASTRAY = (
     "the record of tenant {} in the tenants topic stands in the partition of another number of shards: "
     "run defender-ingest reshard"
@@ -53,26 +49,30 @@ class Roster:
         log: structlog.stdlib.BoundLogger,
         tell: Callable[[], None] = lambda: None,
     ) -> None:
-        self._connection = connection
-        self._partitions = [TopicPartition(topic, number) for number in range(shards)]
-        self._clock = clock
-        self._rng = rng
         self._log = log
         self._tell = tell
         self._by_shard: list[dict[str, Registration]] = [{} for _ in range(shards)]
         self._unreadable: dict[str, str] = {}
         self._astray: dict[str, set[int]] = {}
         self._said: dict[str, str] = {}
-        self._read_whole = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._follower = Follower(
+            connection=connection,
+            partitions=[TopicPartition(topic, number) for number in range(shards)],
+            name="tenants_topic",
+            take=lambda record: self._take(record.partition, record.key, record.value),
+            tell=self._changed,
+            clock=clock,
+            rng=rng,
+            log=log,
+        )
 
     async def __aenter__(self) -> Self:
         """Read every record that is there now."""
-        self._task = asyncio.get_running_loop().create_task(self._follow(), name="tenants topic")
+        await self._follower.__aenter__()
         try:
-            await self._read_whole.wait()
+            await self._follower.read_whole.wait()
         except BaseException:
-            self._task.cancel()
+            await self._follower.__aexit__(None, None, None)
             raise
         return self
 
@@ -83,9 +83,7 @@ class Roster:
         traceback: TracebackType | None,
     ) -> None:
         """Stop following."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._follower.__aexit__(kind, error, traceback)
 
     def of(self, shards: Iterable[int]) -> dict[str, Registration]:
         """Return the registrations of some shards by tenant, the removed ones too."""
@@ -113,53 +111,9 @@ class Roster:
             return self._unreadable
         return self._unreadable | {tenant: _ASTRAY.format(tenant) for tenant in self._astray}
 
-    async def _follow(self) -> None:
-        """Follow for ever; whatever goes wrong, a new consumer reads it all again."""
-        said = ""
-        while True:
-            consumer = self._connection.consumer()
-            try:
-                async with asyncio.timeout(_START_SECONDS):
-                    await consumer.start()
-                await self._read(consumer)
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-            except TROUBLE as error:
-                topic = self._partitions[0].topic
-                trouble = str(await self._connection.explain(error, "read", topic))
-                if trouble != said:
-                    self._log.warning("tenants_topic_unavailable", error=trouble)
-                    said = trouble
-            except Exception:
-                # A defect must not leave this replica deaf to changes for good.
-                self._log.exception("tenants_topic_failed")
-            finally:
-                await close(consumer)
-            await self._clock.sleep(_RETRY_SECONDS * (0.5 + self._rng.random()))
-
-    async def _read(self, consumer: AIOKafkaConsumer) -> None:
-        consumer.assign(self._partitions)
-        async with asyncio.timeout(_START_SECONDS):
-            await consumer.seek_to_beginning(*self._partitions)
-            ends = await consumer.end_offsets(self._partitions)
-        while True:
-            polled = await consumer.getmany(timeout_ms=_POLL_MS)
-            changed = False
-            for partition, records in polled.items():
-                for record in records:
-                    changed |= self._take(partition.partition, record.key, record.value)
-            if ends:
-                behind = [at for at, end in ends.items() if await consumer.position(at) < end]
-                if behind:
-                    continue
-                ends = {}
-                self._read_whole.set()
-                changed = True
-            if changed:
-                self._complain()
-                self._tell()
+    def _changed(self) -> None:
+        self._complain()
+        self._tell()
 
     def _complain(self) -> None:
         """Say once of each record that it cannot be read; not before all of them are known.

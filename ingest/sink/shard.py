@@ -102,10 +102,16 @@ class Shard:
         self._tenure = 0
         self._granted = 0.0
         self._taken_at = 0.0
+        self._renew_at = 0.0
         self._fenced_at: deque[float] = deque(maxlen=_CONTESTED_FENCES)
         self._closing = False
         self._busy = False
         self._fatal: IngestError | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it commits just now."""
+        return self._busy
 
     @property
     def is_given_up(self) -> bool:
@@ -124,7 +130,10 @@ class Shard:
                 held = self._clock.monotonic() - self._taken_at
                 granted = FULL_GRANT if held >= HELD_SECONDS else self._granted
                 records = self._feeds.pop(name, {})
-                return Restored(self._epoch, records, tenure=self._tenure, granted=granted)
+                torn = self._settings.delivery == "at_least_once"
+                return Restored(
+                    self._epoch, records, tenure=self._tenure, granted=granted, torn=torn
+                )
             # What was handed out is not kept twice: whoever asks again has it read again.
             self._rewind = True
             self._wake.set()
@@ -211,6 +220,7 @@ class Shard:
     async def _take_over(self) -> ShardProducer:
         taken = await self._taking_over.run()
         self._granted, self._taken_at = taken.granted, self._clock.monotonic()
+        self._renew_at = self._taken_at + taken.renew_seconds
         self._feeds, self._handed = taken.feeds, set()
         self._rewind = False
         self._epoch += 1
@@ -222,7 +232,11 @@ class Shard:
 
     async def _serve(self, producer: ShardProducer) -> None:
         records = 0
-        while not self._rewind and records < _RECORDS_PER_PRODUCER:
+        while (
+            not self._rewind
+            and records < _RECORDS_PER_PRODUCER
+            and self._clock.monotonic() < self._renew_at
+        ):
             await self._wake.wait()
             self._wake.clear()
             group = self._next_group()

@@ -29,7 +29,7 @@ async def read_statuses(
     except TROUBLE as error:
         raise await connection.explain(error, "read", topic) from error
     return {
-        tenant: _decoded(key, value)
+        tenant: decoded(key, value)
         for number, newest in enumerate(found)
         for key, value in newest.items()
         # One that stands elsewhere was said before the number of shards was changed.
@@ -37,7 +37,8 @@ async def read_statuses(
     }
 
 
-def _decoded(key: bytes, value: bytes) -> Status:
+def decoded(key: bytes, value: bytes) -> Status:
+    """Return a status, or why it cannot be read."""
     try:
         return decode_report(key, value)
     except StatusUnreadable as error:

@@ -4,29 +4,40 @@ Claim, initialise the transactional id (which fences the former owner and ends w
 again, write a record of our own, read the partition up to that very record, settle, and only then serve.
 Fencing alone keeps the promises; the claims keep a replica that has lost its shards, and does not know it
 yet, from fencing their rightful owner.
+
+Without transactions nothing fences. What a former owner still writes is true all the same, and what the two
+overwrite of each other costs repeats: such a partition is marked, and read as pieces. Whoever takes it over
+with transactions makes it whole.
 """
 
 import asyncio
+import contextlib
 import json
+import math
 import os
 import socket
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from aiokafka import TopicPartition
 
+from ingest.errors import CheckpointUnreadable
 from ingest.model.budget import FIRST_GRANTS, grant
+from ingest.model.checkpoint import mend
 from ingest.model.tenant import Feed, FeedKey
 from ingest.pipeline.ports import Batch, Clock
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
-from ingest.sink.producer import ShardProducer
-from ingest.sink.restore import GRANTS, OWNER, Readback, read_back
+from ingest.sink.producer import AcknowledgedProducer, ShardProducer
+from ingest.sink.restore import GRANTS, OWNER, UNFENCED, Readback, read_back
 from ingest.sink.topics import TopicLimits, TopicNames
 
 _RESTORE_SECONDS = 60.0
+_RENEWED_SHARE = 1 / 3
+"""Of the time for which checkpoints are kept, after which they are written once more."""
 _NOBODY = FeedKey("", Feed.MDE_ALERTS)
 
 
@@ -58,11 +69,15 @@ class Replica:
 
 @dataclass(slots=True)
 class Taken:
-    """A shard that is ours: its producer, its checkpoints by feed, and what each feed is granted."""
+    """A shard that is ours: its producer, its checkpoints by feed, and what each feed is granted.
+
+    After `renew_seconds` it is to be taken over again: its checkpoints are kept by time.
+    """
 
     producer: ShardProducer
     feeds: dict[str, dict[bytes, bytes]]
     granted: float
+    renew_seconds: float = math.inf
 
 
 class TakeOver:
@@ -71,6 +86,7 @@ class TakeOver:
     Args:
         number: the partition of the checkpoints topic.
         claim: returns once the group confirms that a shard is ours, or raises `NotOwner`.
+        confirm: the same, by a word of the group that may be seconds old.
         is_removed: tells whether a tenant was removed, and its checkpoint is to be forgotten.
         limits: asks for the topics' present limits; an operator may change them.
         on_discard: is given the task that ends a producer which was thrown away.
@@ -84,6 +100,7 @@ class TakeOver:
         connection: Connection,
         names: TopicNames,
         claim: Callable[[int], Awaitable[None]],
+        confirm: Callable[[int], Awaitable[None]],
         is_removed: Callable[[str], bool],
         limits: Callable[[], Awaitable[TopicLimits]],
         replica: Replica,
@@ -95,6 +112,7 @@ class TakeOver:
         self._connection = connection
         self._names = names
         self._claim = claim
+        self._confirm = confirm
         self._is_removed = is_removed
         self._limits = limits
         self._replica = replica
@@ -110,13 +128,8 @@ class TakeOver:
             Exception: aiokafka's; whatever it is, the producer is thrown away.
         """
         await self._claim(self.number)
-        producer = ShardProducer.of(
-            self.number,
-            settings=self._settings,
-            connection=self._connection,
-            names=self._names,
-            limits=await self._limits(),
-        )
+        limits = await self._limits()
+        producer = self._producer(limits)
         try:
             await producer.start()
             await self._claim(self.number)
@@ -125,10 +138,31 @@ class TakeOver:
             await self._write(producer, {OWNER: owner})
             found = await self._read(nonce)
             granted = await self._settle(producer, found)
+            if (kept := limits.checkpoint_seconds) < math.inf:
+                await self._rewrite(producer, found)
         except BaseException:
             self._on_discard(producer.discard())
             raise
-        return Taken(producer, found.feeds, granted)
+        return Taken(producer, found.feeds, granted, kept * _RENEWED_SHARE)
+
+    def _producer(self, limits: TopicLimits) -> ShardProducer:
+        if self._settings.delivery == "exactly_once":
+            return ShardProducer.of(
+                self.number,
+                settings=self._settings,
+                connection=self._connection,
+                names=self._names,
+                limits=limits,
+            )
+        return AcknowledgedProducer(
+            producer=self._connection.acknowledged_producer(batch_bytes=limits.batch_bytes),
+            names=self._names,
+            limits=limits,
+            shard=self.number,
+            timeout_seconds=self._settings.transaction_timeout_seconds,
+            confirm=partial(self._confirm, self.number),
+            paced=self._settings.request_bytes is not None,
+        )
 
     async def last_owner(self) -> dict[str, Any]:
         """Return what the last take-over record says of who wrote it.
@@ -157,8 +191,33 @@ class TakeOver:
         records: dict[bytes, bytes | None] = {GRANTS: json.dumps([left, now]).encode()}
         for feed in [one for one in found.feeds if self._is_removed(one.partition("/")[0])]:
             records |= dict.fromkeys(found.feeds.pop(feed), None)
+        if self._settings.delivery == "at_least_once":
+            records[UNFENCED] = b"{}"
+        elif found.unfenced:
+            records |= _mended(found.feeds) | {UNFENCED: None}
         await self._write(producer, records)
         return granted
 
+    async def _rewrite(self, producer: ShardProducer, found: Readback) -> None:
+        """Write every checkpoint once more, where brokers forget by time what nobody writes again."""
+        for records in found.feeds.values():
+            await self._write(producer, dict(records))
+
     async def _write(self, producer: ShardProducer, records: dict[bytes, bytes | None]) -> None:
         await producer.transact([Batch(_NOBODY, 0, (), records)], now=self._clock.unix())
+
+
+def _mended(feeds: dict[str, dict[bytes, bytes]]) -> dict[bytes, bytes | None]:
+    """Return the records that make whole what may be pieces, and let `feeds` have them."""
+    written: dict[bytes, bytes | None] = {}
+    for name, pieces in feeds.items():
+        tenant, _, feed = name.partition("/")
+        # What cannot be read stays as it is, and parks its tenant.
+        with contextlib.suppress(CheckpointUnreadable, ValueError):
+            written |= (changes := mend(FeedKey(tenant, Feed(feed)), pieces))
+            for key, value in changes.items():
+                if value is None:
+                    del pieces[key]
+                else:
+                    pieces[key] = value
+    return written

@@ -3,18 +3,21 @@
 Only `ingest.sink.reshard` adds partitions, since it moves who belongs into them.
 """
 
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import IncompatibleBrokerVersion, UnsupportedVersionError
 
 from ingest.errors import SinkForbidden, SinkUnavailable, TopicMismatch
 from ingest.settings.models import Kafka
-from ingest.sink.connection import Connection
+from ingest.sink.connection import BATCH_BYTES, Connection
 from ingest.sink.refusals import TROUBLE, forbidden
 from ingest.sink.rights import Kind, Right, daemon, on
 
@@ -121,6 +124,14 @@ class TopicLimits:
     quarantine_partitions: int
     alert_bytes: int
     quarantine_bytes: int
+
+    checkpoint_seconds: float = math.inf
+    """How long checkpoints are kept: for ever, where their topic is compacted."""
+
+    @property
+    def batch_bytes(self) -> int:
+        """The size of one batch for one partition that every topic of ours takes."""
+        return min(BATCH_BYTES, self.alert_bytes, self.quarantine_bytes)
 
 
 class Topics:
@@ -265,18 +276,33 @@ class Topics:
                 )
         configs = await self._configs(admin, names)
         for name in names:
-            policy = "compact" if name in self.names.by_shard else "delete"
-            found = configs[name].get("cleanup.policy", policy)
-            if found != policy:
-                raise TopicMismatch(
-                    f"topic {name}: cleanup.policy is {found}, needed is {policy}; "
-                    "alter the topic, or choose another kafka.prefix"
-                )
+            self._check_policy(name, configs[name])
+        room = partial(_room, at_most=self._settings.request_bytes)
         return TopicLimits(
             alert_partitions={name: partitions[name] for name in self.names.alert_topics},
             quarantine_partitions=partitions[self.names.quarantine],
-            alert_bytes=min(_room(configs[name]) for name in self.names.alert_topics),
-            quarantine_bytes=_room(configs[self.names.quarantine]),
+            alert_bytes=min(room(configs[name]) for name in self.names.alert_topics),
+            quarantine_bytes=room(configs[self.names.quarantine]),
+            checkpoint_seconds=_kept_seconds(configs[self.names.checkpoints]),
+        )
+
+    def _check_policy(self, name: str, config: Mapping[str, str]) -> None:
+        """Refuse a topic that forgets too early, or that keeps too long what it should forget.
+
+        Without compaction the checkpoints are written again in time, and so is each tenant's status; who
+        is registered is not.
+        """
+        policy = "compact" if name in self.names.by_shard else "delete"
+        found = config.get("cleanup.policy", policy)
+        if found == policy:
+            return
+        if policy == "compact" and self._settings.delivery == "at_least_once":
+            if name != self.names.tenants or _kept_seconds(config) == math.inf:
+                return
+            policy = "compact, or delete with retention.ms=-1,"
+        raise TopicMismatch(
+            f"topic {name}: cleanup.policy is {found}, needed is {policy}; "
+            "alter the topic, or choose another kafka.prefix"
         )
 
     async def _partitions(self, admin: AIOKafkaAdminClient) -> dict[str, int]:
@@ -325,7 +351,14 @@ class Topics:
             return []
         found: list[tuple[str, int, dict[str, str]]] = []
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-        for answer in await admin.describe_configs(resources):
+        try:
+            answers = await admin.describe_configs(resources)
+        except (IncompatibleBrokerVersion, UnsupportedVersionError):
+            if self._settings.delivery == "exactly_once":
+                raise
+            # Brokers like Event Hubs have no settings of topics to show: the usual ones are taken for true.
+            return [(name, _UNKNOWN, {}) for name in names]
+        for answer in answers:
             for code, _words, _kind, name, entries in answer.resources:
                 found.append((name, code, {entry[0]: entry[1] for entry in entries or ()}))
         lacks = [
@@ -360,5 +393,13 @@ def _differences(
     ]
 
 
-def _room(config: dict[str, str]) -> int:
-    return max(1024, int(config.get("max.message.bytes") or 1_048_588) - _FRAME_BYTES)
+def _room(config: Mapping[str, str], *, at_most: int | None) -> int:
+    said = int(config.get("max.message.bytes") or 1_048_588)
+    return max(1024, min(said, at_most or said) - _FRAME_BYTES)
+
+
+def _kept_seconds(config: Mapping[str, str]) -> float:
+    """Return how long a topic keeps the newest record of a key."""
+    milliseconds = int(config.get("retention.ms") or -1)
+    forever = config.get("cleanup.policy", "compact") == "compact" or milliseconds < 0
+    return math.inf if forever else milliseconds / 1000

@@ -128,6 +128,11 @@ class DefenderSource:
         """See `Source.canonical`."""
         return canonical(alert)
 
+    def calls_left(self, tenant: Tenant) -> int | None:
+        """See `Source.calls_left`."""
+        budget = self._budgets.get(tenant.id)
+        return None if budget is None else budget.left(self._clock.monotonic())
+
     def begin(self, tenant: Tenant, *, tenure: int, granted: float) -> None:
         """See `Source.begin`."""
         now = self._clock.monotonic()
@@ -197,7 +202,7 @@ class DefenderSource:
         """Make one call; None says that the token was refused."""
         began = self._clock.monotonic()
         headers = {"Authorization": f"Bearer {token}"}
-        outcome, size = "cancelled", 0
+        outcome, size, records = "cancelled", 0, 0
         try:
             async with self._transport.get(url_of(region.api_url, ask), headers) as reply:
                 if reply.status == _UNAUTHORIZED:
@@ -208,14 +213,17 @@ class DefenderSource:
                 body = await self._body(reply, lease)
                 size = len(body)
                 page = await self._page(tenant, region, reply, body)
-                outcome = "ok"
+                outcome, records = "ok", len(page.records)
                 return page
         except SourceError as error:
             outcome = error.reason
             raise
         finally:
             self._metrics.request(
-                outcome=outcome, seconds=self._clock.monotonic() - began, size=size
+                outcome=outcome,
+                seconds=self._clock.monotonic() - began,
+                size=size,
+                records=records,
             )
 
     async def _spend(self, tenant: Tenant) -> Budget:
@@ -223,10 +231,12 @@ class DefenderSource:
         budget = self._budgets.get(tenant.id)
         if budget is None:
             budget = self._budgets[tenant.id] = self._new_budget()
+        began = self._clock.monotonic()
         while (delay := budget.delay(self._clock.monotonic())) > 0:
             # What is missing may be less than a clock can tell: of such a sleep nobody would wake.
             await self._clock.sleep(max(delay, _SHORTEST_SLEEP_SECONDS))
         budget.spend(self._clock.monotonic())
+        self._metrics.waited(self._clock.monotonic() - began)
         return budget
 
     async def _body(self, reply: Reply, lease: Lease) -> bytes:

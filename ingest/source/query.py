@@ -13,6 +13,8 @@ def url_of(api_url: str, ask: Ask) -> str:
     """Return the URL of a question; `$orderby` is undocumented and not relied on."""
     if ask.link is not None:
         return ask.link
+    if ask.unfiltered:
+        return f"{api_url}{PATH}?$top={ask.top}"
     wanted = _filter(ask.box) if ask.alert is None else f"id eq {_literal(ask.alert)}"
     parts = [f"$filter={quote(wanted, safe='')}", f"$top={ask.top}"]
     if ask.skip:

@@ -94,7 +94,13 @@ CATALOGUE: dict[str, Described] = {
     "source_request_seconds": Described(
         "histogram", "Duration of a call to the alert API.", buckets=_SECONDS
     ),
+    "source_records_total": Described(
+        "counter", "Records that the alert API returned, whatever became of them."
+    ),
     "source_bytes_total": Described("counter", "Decompressed bytes read from the alert API."),
+    "source_budget_wait_seconds_total": Described(
+        "counter", "Seconds that calls waited for their tenant's budget, over all tenants."
+    ),
     "source_throttled_seconds_total": Described(
         "counter", "Seconds that the alert API asked to be left alone, over all tenants."
     ),
@@ -124,11 +130,15 @@ CATALOGUE: dict[str, Described] = {
     ),
     "records_committed_total": Described("counter", "Records in committed transactions."),
     "shards_placed": Described("gauge", "Shards that the consumer group has placed here."),
+    "shard_placements_total": Described(
+        "counter", "Times that the consumer group placed shards here, others or the same."
+    ),
     "shards_ready": Described("gauge", "Shards whose producer is initialised and state restored."),
     "shard_restarts_total": Described("counter", "Shards that went back to their checkpoint."),
     "tasks_restarted_total": Described(
         "counter", "Tasks that ended unbidden and were started again.", {"task": ("reader",)}
     ),
+    "started_timestamp_seconds": Described("gauge", "When this process started."),
     "build_info": Described("gauge", "Always 1; the version is a label.", {"version": ()}),
     "tenants": Described("gauge", "Tenants by state.", {"state": _STATES}),
     "tenants_registered": Described(
@@ -251,16 +261,23 @@ class SourceMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = _counter(registry, "source_requests_total")
         self._seconds = _histogram(registry, "source_request_seconds")
+        self._records = _counter(registry, "source_records_total")
         self._bytes = _counter(registry, "source_bytes_total")
+        self._waited = _counter(registry, "source_budget_wait_seconds_total")
         self._throttled = _counter(registry, "source_throttled_seconds_total")
         self._links = _counter(registry, "source_links_refused_total")
         self._memory = _gauge(registry, "source_memory_bytes")
 
-    def request(self, *, outcome: str, seconds: float, size: int = 0) -> None:
+    def request(self, *, outcome: str, seconds: float, size: int = 0, records: int = 0) -> None:
         """Count one call that ended."""
         self._requests.labels(outcome).inc()
         self._seconds.observe(seconds)
         self._bytes.inc(size)
+        self._records.inc(records)
+
+    def waited(self, seconds: float) -> None:
+        """Count what a call waited for its tenant's budget."""
+        self._waited.inc(seconds)
 
     def throttled(self, seconds: float) -> None:
         """Count the pause that the API asked for."""
@@ -314,6 +331,7 @@ class SinkMetrics:
         self._seconds = _histogram(registry, "commit_seconds")
         self._records = _counter(registry, "records_committed_total")
         self._placed = _gauge(registry, "shards_placed")
+        self._placements = _counter(registry, "shard_placements_total")
         self._ready = _gauge(registry, "shards_ready")
         self._restarts = _counter(registry, "shard_restarts_total")
 
@@ -328,8 +346,9 @@ class SinkMetrics:
         self._aborted.inc()
 
     def placed(self, shards: int) -> None:
-        """Say how many shards the group has placed here."""
+        """Say how many shards the group has placed here, each time that it does."""
         self._placed.set(shards)
+        self._placements.inc()
 
     def shard_ready(self) -> None:
         """Count a shard in."""
@@ -346,7 +365,12 @@ class RuntimeMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._restarts = _counter(registry, "tasks_restarted_total")
+        self._started = _gauge(registry, "started_timestamp_seconds")
         _gauge(registry, "build_info").labels(__version__).set(1)
+
+    def started(self, unix: float) -> None:
+        """Say when the process started, in Unix seconds."""
+        self._started.set(unix)
 
     def task_restarted(self, task: str) -> None:
         """Count a task that ended unbidden."""
@@ -410,7 +434,8 @@ class FleetCollector(Collector):
 
 def _unwell(statuses: Iterable[FeedStatus]) -> Iterator[Metric]:
     unwell = [status for status in statuses if status.state is not State.HEALTHY]
-    unwell.sort(key=lambda status: status.since)
+    # The quiet last: there may be many, and nobody has to act.
+    unwell.sort(key=lambda status: (status.state is State.QUIET, status.since))
     since = _family("tenant_state_since_timestamp_seconds")
     fresh = _family("tenant_fresh_timestamp_seconds")
     for status in unwell[:_SERIES]:

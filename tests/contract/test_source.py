@@ -231,6 +231,7 @@ async def test_a_page_holds_every_record_byte_for_byte(place):
         # Counted as it is in memory, not as it came through the wire.
         assert page.body_bytes > sum(len(item.raw) for item in world.stored())
         assert world.metrics.count("bytes_total") == page.body_bytes
+        assert world.metrics.count("records_total") == 300
 
 
 async def test_what_is_prepared_is_a_token_and_no_call(place):

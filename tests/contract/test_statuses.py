@@ -15,6 +15,7 @@ from ingest.model.tenant import FeedKey, shard_of
 from ingest.runtime.clock import SystemClock
 from ingest.settings.models import Kafka
 from ingest.simulator.broker import free_port
+from ingest.sink.board import StatusBoard
 from ingest.sink.connection import Connection
 from ingest.sink.log import KafkaCommitLog
 from ingest.sink.statuses import read_statuses
@@ -83,6 +84,45 @@ async def test_the_newest_status_of_every_tenant_is_read_and_a_forgotten_one_is_
     assert set(found) == set(TENANTS) - {TENANTS[1]}
     assert isinstance(found[TENANTS[2]], StatusUnreadable)
     assert found[TENANTS[7]].state == "healthy"
+
+
+async def test_a_board_follows_every_status_and_hands_on_the_last_word_of_each(settings):
+    log = KafkaCommitLog(
+        settings=settings,
+        client_id="app-1",
+        metrics=SinkMetrics(CollectorRegistry()),
+        clock=SystemClock(),
+        log=structlog.get_logger(),
+        rng=random.Random(1),
+    )
+    board = StatusBoard(
+        settings=settings,
+        clock=SystemClock(),
+        rng=random.Random(1),
+        log=structlog.get_logger(),
+    )
+
+    async def until_said(said):
+        async with asyncio.timeout(30):
+            while said != [getattr(board.get(one), "state", None) for one in TENANTS[:3]]:
+                await asyncio.sleep(0.05)
+
+    async with asyncio.timeout(90), log, log.membership:
+        for tenant in TENANTS[:3]:
+            await log.restore(FeedKey(tenant))
+            log.report(tenant, value(tenant), soon=True)
+        await until(settings, lambda found: len(found) == 3)
+        async with board:
+            # What was there is known from the first moment on.
+            assert board.is_whole
+            assert board.former(TENANTS[2]).state == "healthy"
+            log.report(TENANTS[0], value(TENANTS[0], State.FAILING), soon=True)
+            log.report(TENANTS[1], None, soon=True)
+            log.report(TENANTS[2], b'{"v": 2}', soon=True)
+            await until_said(["failing", None, None])
+            assert board.former(TENANTS[0]).state == "failing"
+            assert board.former(TENANTS[1]) is board.former(TENANTS[2]) is None
+            assert isinstance(board.get(TENANTS[2]), StatusUnreadable)
 
 
 async def test_what_stands_in_a_partition_that_is_not_the_tenants_says_nothing(settings):

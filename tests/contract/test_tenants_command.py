@@ -303,7 +303,7 @@ def test_a_list_shows_what_was_last_said_and_unread_since_where_nobody_says_it_a
         "tenant 0": "healthy",
         "tenant 1": "unread",
         "tenant 2": "unreadable",
-        "tenant 3": "not-read-yet",
+        "tenant 3": "pending",
         "tenant 4": "paused",
     }
     assert found["tenant 1"]["since"] == "1995-05-09T06:12:50.0000000Z"
@@ -314,7 +314,7 @@ def test_a_list_shows_what_was_last_said_and_unread_since_where_nobody_says_it_a
     lines = out.splitlines()
     assert lines[0].startswith("NAME      TENANT")
     assert lines[1].startswith("tenant 2  ")
-    assert lines[-1] == ("5 tenants: 1 unreadable, 1 unread, 1 not-read-yet, 1 healthy, 1 paused")
+    assert lines[-1] == ("5 tenants: 1 unreadable, 1 unread, 1 pending, 1 healthy, 1 paused")
     assert [row["name"] for row in shell.listed("--state", "unread")] == ["tenant 1"]
 
 

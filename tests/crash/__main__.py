@@ -5,6 +5,9 @@ time, after all tenants have been read again; a look at what the broker shows of
 new start. At the end the simulator is frozen, the daemon
 catches up and stops, and the audit judges. The last line is the audit's, with `open_at_kill`: the kills
 that left a transaction open. Fails if the audit does, or if fewer than a quarter of the kills did.
+
+With `--delivery at_least_once` the brokers' authorizer allows the daemon all but transactions. The last line
+has `repeated` instead: what a kill explains that is there again; anything else that is there twice fails.
 """
 
 import argparse
@@ -21,9 +24,12 @@ from pathlib import Path
 from ingest.simulator.processes import Child, ChildFailed
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.trial import Subject, Trial
+from ingest.sink.rights import daemon
+from ingest.sink.topics import TopicNames
 from tests.chaos.freshness import Freshness
 from tests.crash.offsets import Offsets
 from tests.harness.stage import stage
+from tests.kafka.secured import ByScram
 
 PUBLISHING_SECONDS = 60
 REGAIN_SECONDS = 20
@@ -42,8 +48,9 @@ class Harness:
         self.fresh = fresh
         self.rng = rng
         self.outages: list[tuple[float, float]] = []
+        self.kills: list[float] = []
         self.open_at_kill = 0
-        self.down_since = time.time()
+        self.down_since = 0.0
 
     async def start(self) -> None:
         """Start the daemon; return once it publishes."""
@@ -73,6 +80,7 @@ class Harness:
         if not self.daemon.running:
             raise ChildFailed(f"the daemon ended by itself\n{self.daemon.tail()}")
         self.daemon.kill()
+        self.kills.append(time.time())
         # Killed before all were read again, it has been away all the while.
         self.down_since = min(self.down_since, time.time())
         found = await self.offsets.open()
@@ -91,9 +99,17 @@ async def crash(arguments: argparse.Namespace, folder: Path) -> int:
         *("--births-per-minute", str(arguments.births), "--faults", "default"),
         *("--poll-interval", "1", "--version-seconds", "40", "--backlog", "100", "--no-limits"),
     ]
-    with stage(*flags, folder=folder) as run:
+    acknowledged = arguments.delivery == "at_least_once"
+    secured = ByScram(daemon(TopicNames("defender"), creates=True, transacts=False))
+    with stage(*flags, folder=folder, secured=secured if acknowledged else None) as run:
         # What changes without its time is found by the reconciling readings only.
-        subject = replace(Subject.of(run.config), poll_interval=RECONCILE_SECONDS)
+        # Whoever judges comes by the plain listener.
+        subject = replace(
+            Subject.of(run.config),
+            poll_interval=RECONCILE_SECONDS,
+            bootstrap=run.kafka.bootstrap,
+            kafka={},
+        )
         cloud = RemoteCloud(url=run.ready["url"], ca_file=Path(run.ready["ca_file"]))
         topics = [f"{subject.prefix}.{name}" for name in ("alerts", "quarantine", "checkpoints")]
         tenants = {one["id"] for one in cloud.tenants()}
@@ -102,14 +118,15 @@ async def crash(arguments: argparse.Namespace, folder: Path) -> int:
         async with Offsets(bootstrap=subject.bootstrap, topics=topics) as offsets:
             with ExitStack() as stack:
                 # Readings overlap by little, so that most of the work is publishing.
-                daemon = run.daemon(
+                child = run.daemon(
+                    KAFKA__DELIVERY=arguments.delivery,
                     POLL__OVERLAP_SECONDS="10",
                     POLL__RECONCILE_INTERVAL_SECONDS=str(RECONCILE_SECONDS),
                     KAFKA__SESSION_TIMEOUT_SECONDS="6",
                 )
-                stack.callback(daemon.kill)
+                stack.callback(child.kill)
                 rng = random.Random(arguments.seed)
-                harness = Harness(daemon=daemon, offsets=offsets, fresh=fresh, rng=rng)
+                harness = Harness(daemon=child, offsets=offsets, fresh=fresh, rng=rng)
                 for number in range(1, arguments.runs + 1):
                     await harness.start()
                     if number % 2 == 0:
@@ -123,14 +140,20 @@ async def crash(arguments: argparse.Namespace, folder: Path) -> int:
                     missing = await trial.drain(at_most=120)
                     if missing:
                         print(f"{missing} current versions did not come")
-                    code = await asyncio.to_thread(daemon.stop, timeout=40)
-                    verdict = await trial.judge(harness_outages=harness.outages)
+                    code = await asyncio.to_thread(child.stop, timeout=40)
+                    verdict = await trial.judge(
+                        harness_outages=harness.outages,
+                        killed=harness.kills if acknowledged else (),
+                    )
         for kind, count in sorted(cloud.faults().items()):
             print(f"fault injected: {kind:<20} {count:>6}")
         for line in verdict.report():
             print(line)
         if code:
-            print(f"the daemon did not stop in good order: exit code {code}\n{daemon.tail()}")
+            print(f"the daemon did not stop in good order: exit code {code}\n{child.tail()}")
+        if acknowledged:
+            print(f"{verdict.line} repeated={verdict.repeated}", flush=True)
+            return verdict.exit_code or int(bool(code))
         rarely = harness.open_at_kill < LEAST_SHARE_OPEN * arguments.runs
         if rarely:
             print("too few kills hit an open transaction: this run proves little")
@@ -144,6 +167,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tenants", type=int, default=200)
     parser.add_argument("--births", type=float, default=6_000, help="a minute, in the whole fleet")
+    parser.add_argument(
+        "--delivery", choices=["exactly_once", "at_least_once"], default="exactly_once"
+    )
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="defender-crash-"))
     code = 1

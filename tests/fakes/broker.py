@@ -106,6 +106,13 @@ class Broker:
         now = asyncio.get_running_loop().time()
         self._logs[place] += [Stored(key, value, known.last, now) for key, value in rows]
 
+    def write(self, place: TopicPartition, rows: Iterable[Row], author: object) -> None:
+        """Write without a transaction: readable at once, whoever wrote it."""
+        now = asyncio.get_running_loop().time()
+        alone = Transaction(author, -1, {place: None}, committed=True, decided=now)
+        self._logs[place] += [Stored(key, value, alone, now) for key, value in rows]
+        self.commits.append(alone)
+
     def end(self, name: str, epoch: int, *, committed: bool) -> None:
         """Decide the open transaction; to say again what is decided is no error.
 

@@ -1,4 +1,4 @@
-"""A producer and a consumer of one process on the broker in memory, as far as the sink uses aiokafka's."""
+"""Producers and a consumer of one process on the broker in memory, as far as the sink uses aiokafka's."""
 
 import asyncio
 from collections.abc import Callable
@@ -120,6 +120,48 @@ class MemoryProducer:
             raise self._failure
 
 
+class MemoryPlainProducer:
+    """One without transactions: each batch is there once it is acknowledged, and may be there before."""
+
+    def __init__(self, connection: "MemoryConnection") -> None:
+        self._connection = connection
+        self._process = connection.process
+        self._sending: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        await self._process.gate()
+
+    def create_batch(self) -> Batch:
+        return Batch()
+
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> asyncio.Task[None]:
+        await self._process.gate()
+        place = TopicPartition(topic, partition)
+        former = self._sending[-1] if self._sending else None
+        task = self._process.spawn(self._deliver(batch, place, former))
+        self._sending.append(task)
+        return task
+
+    async def stop(self) -> None:
+        await self._process.gate()
+        for task in self._sending:
+            task.cancel()
+
+    async def _deliver(
+        self, batch: Batch, place: TopicPartition, former: asyncio.Task[None] | None
+    ) -> None:
+        if former is not None:
+            await asyncio.wait({former})
+        await self._process.gate()
+        self._connection.broker.write(place, batch.rows, self._process)
+        loss, self._connection.loss = self._connection.loss, None
+        if loss is Loss.ERROR:
+            raise RequestTimedOutError
+        if loss is Loss.NOTHING:
+            await asyncio.get_running_loop().create_future()
+        await self._process.gate()
+
+
 class MemoryConsumer:
     """A `read_committed` one of no group."""
 
@@ -162,7 +204,7 @@ class MemoryConsumer:
 
 
 class MemoryConnection:
-    """Makes the clients of one process; `loss` is what becomes of its next commit's answer."""
+    """Makes the clients of one process; `loss` is what becomes of the answer to what it writes next."""
 
     principal = "User:memory"
 
@@ -179,6 +221,9 @@ class MemoryConnection:
 
     def producer(self, transactional_id: str, *, batch_bytes: int) -> MemoryProducer:
         return MemoryProducer(self, transactional_id)
+
+    def acknowledged_producer(self, *, batch_bytes: int) -> MemoryPlainProducer:
+        return MemoryPlainProducer(self)
 
     def consumer(self) -> MemoryConsumer:
         return MemoryConsumer(self.broker, self.process)

@@ -124,6 +124,8 @@ class Vendor:
         )
 
     def _inside(self, version: Version, ask: Ask) -> bool:
+        if ask.unfiltered:
+            return True
         if ask.alert is not None:
             return version.id == ask.alert
         box = ask.box
@@ -216,6 +218,9 @@ class VendorSource:
 
     async def prepare(self, tenant: Tenant, *, due: float) -> None:
         await asyncio.sleep(0)
+
+    def calls_left(self, tenant: Tenant) -> int | None:
+        return None
 
     @asynccontextmanager
     async def fetch(self, tenant: Tenant, ask: Ask) -> AsyncIterator[Page]:

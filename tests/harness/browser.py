@@ -23,6 +23,11 @@ def program() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
+def missing() -> list[str]:
+    """Return what this machine lacks to run the tests of pages, in words."""
+    return [] if program() else ["Chromium"]
+
+
 class Browser:
     """One page of one browser, with a profile of its own."""
 

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from ingest.encode.cloudevents import CloudEvents
 from ingest.errors import Blame, TenantRejected
 from ingest.model.instant import TICKS
+from ingest.model.report import Report, decode_report
 from ingest.model.roster import Registration
 from ingest.model.status import FeedStatus, State
 from ingest.model.tenant import FeedKey, Tenant
@@ -168,6 +169,7 @@ class World:
                 make=worker,
                 encoder=encoder,
                 replica="here",
+                former=self.former,
                 clock=self.clock,
                 events=SILENT,
             )
@@ -176,6 +178,11 @@ class World:
             yield self
         for restarted in runtime._restarts.collect()[0].samples:
             assert restarted.name.endswith("_created") or restarted.value == 0.0
+
+    def former(self, tenant: str) -> Report | None:
+        """Return what was last said of a tenant, as the tenant-status topic would have it."""
+        value = self.log.statuses.get(tenant)
+        return None if value is None else decode_report(tenant.encode(), value)
 
     def counted(self, name: str) -> float:
         """Return a counter of the present readers, summed over its labels."""

@@ -33,7 +33,7 @@ class Login:
     def consent_url(self, tenant):
         return ""
 
-    async def acquire(self, tenant, *, resource, secret):
+    async def acquire(self, tenant, *, resource, proof):
         self.asked.append(tenant.id)
         await asyncio.sleep(SECONDS)
         return Granted("token", 3600.0)

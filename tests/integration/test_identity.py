@@ -24,12 +24,22 @@ from ingest.errors import (
 )
 from ingest.identity.directory import tenant_of_domain
 from ingest.identity.http import TokenHttp
+from ingest.identity.proof import Secret
 from ingest.identity.tokens import Tokens
 from ingest.model.tenant import Tenant
 from ingest.runtime.clock import SystemClock
 from ingest.settings.models import Entra, Region
+from ingest.simulator.application import Trust
 from ingest.simulator.certificates import server_context
 from ingest.simulator.cloud import REGION, Plan, SimulatedCloud
+from ingest.simulator.credentials import (
+    ISSUER,
+    SUBJECT,
+    as_pem,
+    as_pfx,
+    federated_token,
+    make_certificate,
+)
 from ingest.simulator.exchange import Pace
 from ingest.simulator.server import SimulatorServer
 from ingest.simulator.token_endpoint import DEFENDER
@@ -302,7 +312,7 @@ async def test_what_holds_a_token_does_not_show_it(start):
     tokens = await side.tokens()
     token = await tokens.get(side.tenants[0])
     granted = await asyncio.to_thread(
-        tokens._entra.acquire, side.tenants[0], resource=DEFENDER, secret=SECRET
+        tokens._entra.acquire, side.tenants[0], resource=DEFENDER, proof=Secret(SECRET)
     )
     shown = json.dumps([repr(granted), repr(tokens), str(tokens._credential), repr(tokens._entra)])
     assert find_leaks(shown, [SECRET, token, granted.token]) == []
@@ -337,3 +347,108 @@ async def test_a_login_host_that_is_not_trusted_is_not_asked_whose_a_domain_is(s
         refusal.value.__context__ = None
     finally:
         http.close()
+
+
+PASSPHRASE = "correct horse battery"
+
+
+class Credentials:
+    """Certificates and federated tokens in files, and what the simulated application takes of them."""
+
+    def __init__(self, folder) -> None:
+        self.folder = folder
+        self.former = None
+
+    def write(self, name, content):
+        part = self.folder / f"{name}.part"
+        part.write_bytes(content if isinstance(content, bytes) else content.encode())
+        part.replace(self.folder / name)
+        return str(self.folder / name)
+
+    def renew(self, kind, application) -> dict[str, str]:
+        """Put a new credential in its files and register it; return the settings that name them."""
+        key, certificate = self.former = make_certificate()
+        if kind == "federated":
+            application.trusts.append(Trust(ISSUER, SUBJECT, key.public_key()))
+            token = federated_token(key, now=time.time())
+            return {"federated_token_file": self.write("token", token)}
+        application.certificates.append(certificate)
+        if kind == "certificate":
+            return {"certificate_file": self.write("app.pem", as_pem(key, certificate))}
+        return {
+            "certificate_passphrase_file": self.write("word", PASSPHRASE),
+            "certificate_file": self.write("app.pfx", as_pfx(key, certificate, PASSPHRASE)),
+        }
+
+
+@pytest.fixture
+def credentials(tmp_path):
+    return Credentials(tmp_path)
+
+
+KINDS = pytest.mark.parametrize("kind", ["certificate", "pfx", "federated"])
+
+
+@BOTH_VERSIONS
+@KINDS
+async def test_each_kind_of_credential_gives_a_token_at_either_endpoint(
+    start, credentials, version, kind
+):
+    side = await start()
+    named = credentials.renew(kind, side.cloud.application)
+    tokens = await side.tokens(token_version=version, client_secret=None, **named)
+    given = await asyncio.gather(*map(tokens.get, side.tenants))
+    assert [side.cloud._entra.grant_of(one).tenant for one in given] == [
+        tenant.id for tenant in side.tenants
+    ]
+
+
+@BOTH_VERSIONS
+@KINDS
+async def test_a_credential_is_exchanged_under_load_and_not_one_request_fails(
+    start, credentials, version, kind
+):
+    side = await start(tenants=40)
+    application = side.cloud.application
+    named = credentials.renew(kind, application)
+    tokens = await side.tokens(token_version=version, client_secret=None, **named)
+    loads = [asyncio.create_task(tokens.get(tenant)) for tenant in side.tenants[:20]]
+    await asyncio.sleep(0)
+    credentials.renew(kind, application)
+    # Entra ID forgets the former one at once, with requests that carry it still on their way.
+    del (application.trusts if kind == "federated" else application.certificates)[0]
+    loads += [asyncio.create_task(tokens.get(tenant)) for tenant in side.tenants[20:]]
+    assert all(await asyncio.gather(*loads))
+
+
+@BOTH_VERSIONS
+@pytest.mark.parametrize("kind", ["certificate", "pfx"])
+async def test_a_certificate_that_is_not_registered_is_ours_to_mend(
+    start, credentials, version, kind
+):
+    side = await start()
+    named = credentials.renew(kind, side.cloud.application)
+    side.cloud.application.certificates.clear()
+    tokens = await side.tokens(token_version=version, client_secret=None, **named)
+    error = await side.refusal(tokens)
+    assert (type(error), error.reason) == (CredentialRejected, "bad_certificate")
+    assert "entra.certificate_file" in str(error)
+    side.cloud.application.certificates.append(credentials.former[1])
+    # At once: MSAL remembers a refusal for a minute, and no object of its outlives a request.
+    assert await tokens.get(side.tenants[0])
+
+
+@BOTH_VERSIONS
+async def test_a_federated_token_that_nobody_renews_is_told_by_its_file(
+    start, credentials, version
+):
+    side = await start()
+    named = credentials.renew("federated", side.cloud.application)
+    key, _ = credentials.former
+    credentials.write("token", federated_token(key, now=time.time() - 7200))
+    tokens = await side.tokens(token_version=version, client_secret=None, **named)
+    error = await side.refusal(tokens)
+    assert (type(error), error.reason) == (CredentialRejected, "assertion_expired")
+    assert "entra.federated_token_file" in str(error)
+    credentials.write("token", federated_token(key, now=time.time()))
+    assert await tokens.get(side.tenants[0])

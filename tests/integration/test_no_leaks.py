@@ -117,7 +117,7 @@ def configured(cloud, url, ca_file, folder, bootstrap, **logs) -> Path:
         Fitting(
             url=url,
             ca_file=ca_file,
-            secret_file=secret_file,
+            credential={"client_secret_file": str(secret_file)},
             kafka=bootstrap,
             prefix=f"leaks-{time.time_ns()}",
             shards=2,

@@ -17,6 +17,7 @@ import pytest
 import requests
 import yaml
 
+from ingest.settings.loader import load
 from ingest.settings.models import Settings
 from ingest.simulator.certificates import server_context
 from ingest.simulator.cloud import Plan, SimulatedCloud
@@ -179,7 +180,7 @@ async def test_the_written_configuration_is_one_that_the_daemon_takes(serve, tmp
     fitting = Fitting(
         url=client.url,
         ca_file=client.ca_file,
-        secret_file=secret,
+        credential={"client_secret_file": str(secret)},
         kafka="127.0.0.1:9092,127.0.0.1:9093",
         prefix="trial",
         shards=4,
@@ -211,11 +212,21 @@ def _command(*flags):
     return [sys.executable, "-c", _PROGRAM, "simulate", "--port", "0", *flags]
 
 
-def test_the_command_says_when_it_is_ready_and_ends_on_a_signal(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        ("secret", "client_secret_file"),
+        ("certificate", "certificate_file"),
+        ("pfx", "certificate_file"),
+        ("federated", "federated_token_file"),
+    ],
+)
+def test_the_command_says_when_it_is_ready_and_ends_on_a_signal(tmp_path, kind, key):
     config = tmp_path / "daemon.yaml"
     command = _command(
         *("--tenants", "3", "--faults", "default", "--write-config", str(config)),
         *("--kafka", "127.0.0.1:9092", "--state-dir", str(tmp_path / "state")),
+        *("--credential", kind),
     )
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -227,8 +238,9 @@ def test_the_command_says_when_it_is_ready_and_ends_on_a_signal(tmp_path):
             written = yaml.safe_load(config.read_text())
             assert written["entra"]["login_url"] == ready["url"]
             assert len(written["tenants"]) == 3
-            secret = Path(written["entra"]["client_secret_file"])
+            secret = Path(written["entra"][key])
             assert secret.stat().st_mode & 0o077 == 0
+            assert load(config, {}).entra.client_id == written["entra"]["client_id"]
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0

@@ -44,6 +44,7 @@ class Claiming(RuleBasedStateMachine):
             metrics=SinkMetrics(CollectorRegistry()),
             log=SILENT,
             tell=lambda: None,
+            fresh_seconds=5.0,
         )
         self.unlearned: deque[frozenset[int] | None] = deque()
         self.claims: list[asyncio.Task[None]] = []
@@ -148,7 +149,7 @@ class Claiming(RuleBasedStateMachine):
 
     async def _learn(self, placed: frozenset[int] | None) -> None:
         if placed is None:
-            self.membership.revoked()
+            await self.membership.revoked()
         else:
             self.membership.assigned(placed)
 

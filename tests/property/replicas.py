@@ -73,6 +73,7 @@ class Replica:
     """One process: the shard while it is placed here, and its readers."""
 
     shard_class: type[Shard] = Shard
+    delivery = "exactly_once"
     names = NAMES
 
     def __init__(self, name: str, *, group: Group, broker: Broker, rng: random.Random) -> None:
@@ -81,13 +82,18 @@ class Replica:
         self.defects: list[BaseException] = []
         self._group = group
         self._clock = ProcessClock(self.process)
-        kafka = Kafka(bootstrap_servers=["memory:9092"], transaction_timeout_seconds=5)
+        kafka = Kafka(
+            bootstrap_servers=["memory:9092"],
+            transaction_timeout_seconds=5,
+            delivery=self.delivery,
+        )
         taking_over = TakeOver(
             number=SHARD,
             settings=kafka,
             connection=self.connection,
             names=self.names,
             claim=self.claim,
+            confirm=self.claim,
             is_removed=lambda _: False,
             limits=self._limits,
             replica=Identity(name=name, instance=name, installation="app"),
@@ -168,6 +174,23 @@ def publications(broker: Broker) -> Iterator[tuple[Process, int, float]]:
     for transaction in broker.commits:
         if places & transaction.places.keys():
             yield transaction.author, transaction.epoch, transaction.decided
+
+
+def checkpoints(broker: Broker) -> Iterator[tuple[bytes, int, float]]:
+    """Return each checkpoint that was ever written: whose, what it says, and when."""
+    keys = {str(feed).encode() for feed in FEEDS}
+    for stored in broker.committed(TopicPartition(NAMES.checkpoints, SHARD)):
+        if stored.key in keys and stored.value is not None:
+            yield stored.key, int(stored.value), stored.at
+
+
+def written(broker: Broker) -> dict[bytes, list[tuple[int, float]]]:
+    """Return each number of an alert and when it was written, by feed."""
+    found: dict[bytes, list[tuple[int, float]]] = defaultdict(list)
+    for place in _alert_places():
+        for stored in broker.committed(place):
+            found[stored.key].append((int(stored.value), stored.at))
+    return found
 
 
 def _alert_places() -> list[TopicPartition]:

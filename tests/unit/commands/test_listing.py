@@ -129,7 +129,7 @@ def test_a_table_has_a_line_for_each_and_one_that_counts():
         *("is", "healthy"),
     ]
     assert lines[-1] == (
-        "8 tenants: 2 unreadable, 1 parked, 1 unread, 1 not-read-yet, 2 healthy, 1 paused; "
+        "8 tenants: 2 unreadable, 1 parked, 1 unread, 1 pending, 2 healthy, 1 paused; "
         "1 removed (--state removed)"
     )
 

@@ -1,13 +1,14 @@
 """Our own credential: when one refusal is one tenant's oddity, and when it is the secret."""
 
-import os
 from dataclasses import dataclass
 
 import pytest
 import structlog
 
-from ingest.errors import CredentialRejected, SettingsError
-from ingest.identity.credential import Credential, read_secret
+from ingest.errors import CredentialRejected
+from ingest.identity.credential import Credential
+from ingest.identity.keeper import Keeper
+from ingest.identity.proof import Secret
 from ingest.settings.models import Entra
 
 CLIENT = "00000000-aaaa-bbbb-cccc-000000000000"
@@ -36,12 +37,10 @@ def file(tmp_path):
 
 @pytest.fixture
 def credential(file, time, ledger):
-    return Credential(
-        settings=Entra(client_id=CLIENT, client_secret_file=file),
-        monotonic=time,
-        metrics=ledger,
-        log=structlog.get_logger(),
-    )
+    settings = Entra(client_id=CLIENT, client_secret_file=file)
+    log = structlog.get_logger()
+    keeper = Keeper(settings=settings, log=log)
+    return Credential(keeper=keeper, monotonic=time, metrics=ledger, log=log)
 
 
 def refuse(credential, *tenants, reason="secret_expired"):
@@ -51,7 +50,7 @@ def refuse(credential, *tenants, reason="secret_expired"):
 
 def test_one_tenants_refusal_stops_nobody_however_often_it_comes(credential, ledger):
     refuse(credential, *[FIRST] * 20)
-    assert credential.take() == "the first secret"
+    assert credential.take() == Secret("the first secret")
     assert ledger.rejected() == 0
 
 
@@ -93,7 +92,7 @@ def test_a_probe_that_is_accepted_opens_the_way_for_everybody(credential, time, 
     time.now += 60
     credential.take()
     credential.accepted()
-    assert [credential.take() for _ in range(3)] == ["the first secret"] * 3
+    assert [credential.take() for _ in range(3)] == [Secret("the first secret")] * 3
     assert ledger.rejected() == 0
     assert [event["event"] for event in events] == ["credential_rejected", "credential_accepted"]
 
@@ -125,24 +124,12 @@ def test_another_secret_in_the_file_is_taken_at_once_and_opens_the_way(
 ):
     refuse(credential, FIRST, SECOND)
     file.write_text("another secret\n")
-    assert credential.take() == "another secret"
+    assert credential.take() == Secret("another secret")
     assert ledger.rejected() == 0
-    assert events[-1]["event"] == "credential_reloaded"
+    assert [event["event"] for event in events] == ["credential_rejected", "credential_reloaded"]
     assert "another secret" not in repr(events)
     refuse(credential, FIRST)
-    assert credential.take() == "another secret"
-
-
-def test_a_file_put_in_the_place_of_the_old_one_is_seen_though_size_and_time_are_the_same(
-    credential, file, tmp_path
-):
-    before = file.stat()
-    other = tmp_path / "next"
-    other.write_text("the other secret")
-    other.write_text("the first secreT\n")
-    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
-    other.replace(file)
-    assert credential.take() == "the first secreT"
+    assert credential.take() == Secret("another secret")
 
 
 def test_a_file_written_again_with_the_same_secret_opens_nothing(credential, file, events):
@@ -153,44 +140,8 @@ def test_a_file_written_again_with_the_same_secret_opens_nothing(credential, fil
     assert [event["event"] for event in events] == ["credential_rejected"]
 
 
-@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe\xff"])
-def test_a_file_that_is_away_or_empty_for_a_moment_leaves_the_known_secret(
-    credential, file, content
-):
-    file.unlink()
-    if content is not None:
-        file.write_bytes(content)
-    assert credential.take() == "the first secret"
-    file.write_text("the next secret")
-    assert credential.take() == "the next secret"
-
-
-def test_a_secret_given_as_a_value_is_used_as_it_is(time, ledger):
-    credential = Credential(
-        settings=Entra(client_id=CLIENT, client_secret=" kept as written "),
-        monotonic=time,
-        metrics=ledger,
-        log=structlog.get_logger(),
-    )
-    assert credential.take() == " kept as written "
-
-
-def test_white_space_around_the_secret_in_a_file_is_ignored(tmp_path):
-    path = tmp_path / "secret"
-    path.write_text("\r\n  hush hush \t\n")
-    assert read_secret(path) == "hush hush"
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [(None, "No such file"), (b" \n", "is empty"), (b"\xff\xfe", "it is not text")],
-)
-def test_a_secret_file_that_will_not_do_is_named_with_its_key(tmp_path, content, words):
-    path = tmp_path / "secret"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(SettingsError) as refusal:
-        read_secret(path)
-    (problem,) = refusal.value.problems
-    assert problem.startswith(f"entra.client_secret_file: {path} ")
-    assert words in problem
+def test_a_credential_that_was_exchanged_has_a_successor_and_another_has_none(credential, file):
+    former = credential.take()
+    assert credential.successor(former) is None
+    file.write_text("another secret\n")
+    assert credential.successor(former) == Secret("another secret")

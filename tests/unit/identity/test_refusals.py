@@ -26,7 +26,14 @@ FREE_TEXT = "Application 'x' of analyst@contoso.com was not found. Trace ID: 123
 def refuse(tenant):
     """Return what an answer is taken for; without `content` it is not JSON."""
 
-    def taken_for(*codes, status=400, error="invalid_request", headers=None, **changes):
+    def taken_for(
+        *codes,
+        status=400,
+        error="invalid_request",
+        headers=None,
+        credential="client_secret_file",
+        **changes,
+    ):
         content = {
             "error": error,
             "error_description": f"AADSTS{codes[0] if codes else ''}: {FREE_TEXT}",
@@ -41,6 +48,7 @@ def refuse(tenant):
             tenant=tenant,
             login_url="https://login.test",
             client_id=CLIENT,
+            credential=credential,
             now=NOW,
         )
 
@@ -92,17 +100,37 @@ def test_a_code_that_is_about_the_tenant_parks_it_and_says_who_must_do_what(
         (7000218, "no_secret"),
         (900144, "no_secret"),
         (700027, "bad_certificate"),
-        (50012, "bad_certificate"),
         (700030, "bad_certificate"),
+        (50012, "bad_assertion"),
+        (50027, "bad_assertion"),
+        (700021, "bad_assertion"),
+        (700023, "bad_assertion"),
+        (700024, "assertion_expired"),
         (70021, "bad_federation"),
+        *((code, "bad_federation") for code in (700211, 700212, 700213, 7002137, 7002138)),
+        (5000811, "bad_federation"),
     ],
 )
-def test_a_code_that_is_about_our_credential_is_ours_to_mend(refuse, code, reason):
-    error = refuse(code, status=401, error="invalid_client")
+@pytest.mark.parametrize(
+    ("credential", "words"),
+    [
+        ("client_secret_file", "a new secret"),
+        ("client_secret", "a new secret"),
+        ("certificate_file", "register the certificate"),
+        ("certificate", "register the certificate"),
+        ("federated_token_file", "compare issuer, subject and audience"),
+    ],
+)
+def test_a_code_that_is_about_our_credential_is_ours_to_mend_where_it_is_configured(
+    refuse, code, reason, credential, words
+):
+    error = refuse(code, status=401, error="invalid_client", credential=credential)
     assert isinstance(error, CredentialRejected)
     assert (error.reason, error.blame) == (reason, Blame.US)
-    assert "entra.client_secret_file" in str(error)
+    assert f"entra.{credential} " in f"{error} "
+    assert words in str(error)
     assert f"AADSTS{code}" in str(error)
+    assert ("clock" in str(error)) is (code == 700024)
 
 
 @pytest.mark.parametrize("code", [90033, 90006, 90012, 90024, 90090, 90091, 50033, 50087, 40010])

@@ -61,9 +61,9 @@ class Directory:
             raise errors.pop(0)
         return Granted(f"token {number} of {tenant.id}", self.lifetime)
 
-    def acquire(self, tenant, *, resource, secret):
+    def acquire(self, tenant, *, resource, proof):
         assert resource == "https://resource.test"
-        return self.answer(tenant, secret)
+        return self.answer(tenant, proof.text)
 
     def since(self, start: int) -> list[float]:
         """Return when each request after the `start`-th was made."""
@@ -79,10 +79,10 @@ def directory():
 
 
 @asynccontextmanager
-async def tokens_of(directory, ledger, monkeypatch, *, threads):
+async def tokens_of(directory, ledger, monkeypatch, file, *, threads):
     async with Tokens(
         settings=Entra(
-            client_id=str(uuid.UUID(int=9)), client_secret="the-secret", token_threads=threads
+            client_id=str(uuid.UUID(int=9)), client_secret_file=file, token_threads=threads
         ),
         regions={"eu": Region(api_url="https://api.test", resource="https://resource.test")},
         ca_file=None,
@@ -98,15 +98,22 @@ async def tokens_of(directory, ledger, monkeypatch, *, threads):
 
 
 @pytest.fixture
-async def tokens(directory, ledger, monkeypatch):
-    async with tokens_of(directory, ledger, monkeypatch, threads=64) as made:
+def secret_file(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("old")
+    return path
+
+
+@pytest.fixture
+async def tokens(directory, ledger, monkeypatch, secret_file):
+    async with tokens_of(directory, ledger, monkeypatch, secret_file, threads=64) as made:
         yield made
 
 
 @pytest.fixture
-async def few(directory, ledger, monkeypatch):
+async def few(directory, ledger, monkeypatch, secret_file):
     """Two threads."""
-    async with tokens_of(directory, ledger, monkeypatch, threads=2) as made:
+    async with tokens_of(directory, ledger, monkeypatch, secret_file, threads=2) as made:
         yield made
 
 
@@ -370,16 +377,6 @@ async def test_one_tenant_that_refuses_our_secret_for_hours_costs_no_other_its_t
         assert isinstance(await tokens.get(TWO), str)
 
 
-@pytest.fixture
-def secret_file(tmp_path, tokens):
-    """Let the tokens read their secret from this file."""
-    path = tmp_path / "secret"
-    path.write_text("old")
-    tokens._credential._file = path
-    tokens._credential.take()
-    return path
-
-
 async def test_a_new_secret_in_the_file_is_used_by_the_next_request(tokens, directory, secret_file):
     await tokens.get(ONE)
     secret_file.write_text("new")
@@ -398,15 +395,25 @@ async def test_a_new_secret_ends_the_stop_of_everybody_without_a_probe(
     assert await tokens.get(THREE) == f"token 3 of {THREE.id}"
 
 
-async def test_refusals_of_the_former_secret_say_nothing_of_the_new_one(
+async def test_whom_the_former_secret_was_refused_for_is_asked_for_with_the_new_one_at_once(
     tokens, directory, secret_file
 ):
     directory.good_secret = "new"
-    former = asyncio.gather(*map(tokens.get, (ONE, TWO)), return_exceptions=True)
+    former = [asyncio.create_task(tokens.get(tenant)) for tenant in (ONE, TWO)]
     await asyncio.sleep(0.1)
-    # Their requests are still on their way when the file is changed and somebody reads it.
+    # Their requests are still on their way when the file is changed.
     secret_file.write_text("new")
-    latter = asyncio.create_task(tokens.get(THREE))
-    await former
-    assert await tokens.get(FOUR)
-    assert await latter
+    assert await outcomes(*former) == [f"token 3 of {ONE.id}", f"token 4 of {TWO.id}"]
+    assert directory.secrets == ["old", "old", "new", "new"]
+    assert await tokens.get(THREE)
+
+
+async def test_a_secret_that_is_exchanged_for_another_bad_one_is_asked_with_once_each(
+    tokens, directory, secret_file
+):
+    directory.good_secret = "the third"
+    waiting = asyncio.create_task(tokens.get(ONE))
+    await asyncio.sleep(0.1)
+    secret_file.write_text("the second")
+    assert await outcomes(waiting) == [CredentialRejected]
+    assert directory.secrets == ["old", "the second"]

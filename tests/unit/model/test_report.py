@@ -7,7 +7,7 @@ import pytest
 from ingest.errors import Blame, StatusUnreadable
 from ingest.model.report import (
     FRESH_SECONDS,
-    NOT_READ_YET,
+    PENDING,
     UNREAD,
     UNREADABLE,
     decode_report,
@@ -15,7 +15,7 @@ from ingest.model.report import (
     seen,
 )
 from ingest.model.roster import Origin, Registration, Standing
-from ingest.model.status import FeedStatus, State
+from ingest.model.status import FeedStatus, Poll, State, Transition
 from ingest.model.tenant import FeedKey, Tenant
 
 NOW = 1_800_000_000.0
@@ -54,6 +54,24 @@ def test_what_is_written_is_read_back():
     assert (found.reason, found.must_act) == ("read to the end", "nobody")
     assert (found.since, found.fresh_at, found.watermark) == (NOW - 300, NOW - 30, NOW - 900)
     assert (found.replica, found.fresh_until) == ("host:1", NOW + FRESH_SECONDS)
+
+
+def test_its_history_is_read_back_too():
+    entered = Transition(NOW - 300, "healthy", "healthy", "nobody")
+    poll = Poll(NOW - 30, "fast", "whole", 0.5, 3, 1, 1)
+    more = {"silent_since": NOW - 99, "calls_left": 7, "reconciled_at": NOW - 50}
+    found = report(transitions=(entered,), polls=(poll,), **more)
+    assert (found.transitions, found.polls) == ((entered,), (poll,))
+    assert (found.calls_left, found.instant("silent_since")) == (7, NOW - 99)
+    assert (found.instant("reconciled_at"), found.instant("looked_at")) == (NOW - 50, None)
+
+
+@pytest.mark.parametrize("rest", [{}, {"transitions": 7}, {"transitions": [7, {"at": "then"}, {}]}])
+def test_what_of_a_history_cannot_be_read_is_left_out(rest):
+    document = json.loads(encode_report(status(), replica="host:1", now=NOW))
+    del document["transitions"], document["polls"], document["calls_left"]
+    found = decode_report(KEY, json.dumps(document | rest).encode())
+    assert (found.transitions, found.polls, found.calls_left) == ((), (), None)
 
 
 def test_what_was_never_read_has_no_freshness():
@@ -108,12 +126,12 @@ def test_one_that_was_never_read_and_is_renewed_no_more_is_unread_too():
 
 def test_one_without_a_status_is_not_read_yet():
     shown = seen(registered(), None, NOW)
-    assert (shown.state, shown.since) == (NOT_READ_YET, NOW - 500)
+    assert (shown.state, shown.since) == (PENDING, NOW - 500)
     assert shown.reason.startswith("not read yet")
 
 
 def test_one_that_was_resumed_a_moment_ago_is_not_shown_as_paused():
-    assert seen(registered(), report(state=State.PAUSED), NOW).state == NOT_READ_YET
+    assert seen(registered(), report(state=State.PAUSED), NOW).state == PENDING
 
 
 def test_one_whose_status_is_unreadable_is_shown_so():

@@ -17,12 +17,13 @@ from ingest.errors import (
     TenantRejected,
     Throttled,
 )
-from ingest.model.instant import TICKS, from_unix
+from ingest.model.instant import TICKS, from_unix, to_unix
 from ingest.model.roster import Order, OrderKind
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach, Tier
 from ingest.pipeline.poller import Cycle, Poller
 from ingest.pipeline.ports import Topic
+from ingest.pipeline.silence import Found, Glance
 from ingest.telemetry.metrics import PipelineMetrics
 from tests.fakes.clock import LoopClock
 from tests.fakes.commit_log import MemoryCommitLog
@@ -461,3 +462,30 @@ async def test_an_order_that_meets_an_outage_is_tried_again():
     stand.source.trouble = lambda _: None
     await stand.poller.obey(REFETCH)
     assert len(stand.published) == 4
+
+
+async def test_a_glance_finds_nothing_where_there_is_none_and_asks_by_no_time():
+    stand = Stand()
+    await stand.sweep(Tier.SLOW)
+    assert await stand.poller.glance() == Glance(Found.NOTHING)
+    assert (stand.source.asks[-1].unfiltered, stand.source.asks[-1].top) == (True, 1)
+
+
+async def test_a_glance_at_an_alert_that_is_known_or_older_than_memory_misses_nothing():
+    known, older = Stand(alerts(1)), Stand()
+    for stand in (known, older):
+        await stand.sweep()
+        await stand.sweep(Tier.SLOW)
+    old = NOW - REACH.first - 2 * REACH.look_back
+    older.vendor.show(Version("old", 0, old, old, 0))
+    assert (await known.poller.glance()).found is Found.KNOWN
+    assert await older.poller.glance() == Glance(Found.KNOWN, to_unix(old))
+
+
+async def test_a_glance_tells_of_an_alert_that_a_reading_should_have_found():
+    stand = Stand()
+    await stand.sweep()
+    await stand.sweep(Tier.SLOW)
+    missed = NOW - 2 * MINUTE
+    stand.vendor.show(Version("missed", 0, missed, missed, 0))
+    assert await stand.poller.glance() == Glance(Found.MISSED, to_unix(missed))

@@ -21,10 +21,12 @@ from ingest.errors import (
     Throttled,
     TopicMismatch,
 )
+from ingest.model.report import decode_report, encode_report
 from ingest.model.status import State
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Tier
 from ingest.pipeline.schedule import Schedule, phase
+from ingest.pipeline.silence import Found, Glance
 from ingest.pipeline.worker import Worker
 from ingest.telemetry.metrics import PipelineMetrics
 from tests.fakes.clock import LoopClock
@@ -55,6 +57,13 @@ class Readings:
         self.made: list[tuple[Tier, float]] = []
         self.dues: list[float] = []
         self.refusal = None
+        self.received = self.published = 1
+        self.glances = deque()
+        self.calls_left = 20
+
+    async def glance(self):
+        assert self.made[-1][0] is Tier.SLOW
+        return self.glances.popleft()
 
     async def prepare(self, due):
         self.dues.append(due)
@@ -70,6 +79,7 @@ class Readings:
             raise end
         self.watermark = self.clock.unix()
         cycle.whole = not self.cut_short
+        cycle.received, cycle.published = self.received, self.published
         if tier is Tier.SLOW:
             self.reconciled_to = self.clock.unix()
 
@@ -252,7 +262,7 @@ async def test_a_failing_tenant_is_tried_more_and_more_rarely_and_names_the_reas
     ("error", "code", "blame"),
     [
         (SinkForbidden("no right to write"), "kafka", Blame.US),
-        (QueryRefused("refused", reason="http_400"), "http_400", Blame.MICROSOFT),
+        (QueryRefused("refused", reason="http_400"), "http_400", Blame.US),
     ],
 )
 async def test_a_failure_names_who_must_act(error, code, blame):
@@ -386,3 +396,159 @@ async def test_a_tenant_that_gets_no_token_is_not_called_and_says_why():
     status = await status_after(worker, 1)
     assert (status.state, status.code) == (State.PARKED, "forbidden")
     assert readings.made == []
+
+
+def handed_on(status, worker):
+    """Let another worker go on from what the tenant-status topic has of a tenant."""
+    record = encode_report(status, replica="gone", now=BEGIN)
+    worker.resume(decode_report(TENANT.id.encode(), record))
+
+
+def entered(status):
+    return [(one.state, one.code, one.must_act) for one in status.transitions]
+
+
+async def test_the_last_transitions_are_kept_with_who_had_to_act_oldest_first():
+    worker, _ = make(GONE, FORBIDDEN)
+    status = await status_after(worker, 1000)
+    assert entered(status) == [
+        ("failing", "http_503", "microsoft"),
+        ("parked", "forbidden", "customer"),
+        ("healthy", "healthy", "nobody"),
+    ]
+    assert status.transitions[-1].at == status.since
+
+
+async def test_no_more_than_twenty_transitions_are_kept():
+    worker, _ = make(*[GONE, None] * 15)
+    status = await status_after(worker, 5000)
+    assert len(status.transitions) == 20
+    assert status.state is State.HEALTHY
+
+
+async def test_the_last_readings_are_kept():
+    worker, _ = make(GONE)
+    status = await status_after(worker, 10 * INTERVAL)
+    assert len(status.polls) == 5
+    assert {(one.outcome, one.received, one.published) for one in status.polls} == {("whole", 1, 1)}
+
+
+async def test_a_tenant_that_another_replica_takes_over_keeps_its_history_and_its_since(caplog):
+    first, _ = make(FORBIDDEN)
+    left = await status_after(first, 10)
+    then, readings = make()
+    readings.always = FORBIDDEN
+    handed_on(left, then)
+    assert then.status.state is State.STARTING
+    status = await status_after(then, 10)
+    assert (status.state, status.code, status.since) == (State.PARKED, "forbidden", left.since)
+    assert status.transitions == left.transitions
+
+
+async def test_a_tenant_that_is_found_in_another_state_after_a_take_over_has_one_transition_more():
+    first, _ = make(FORBIDDEN)
+    left = await status_after(first, 10)
+    then, _ = make()
+    handed_on(left, then)
+    status = await status_after(then, 10)
+    assert [one.code for one in status.transitions] == ["forbidden", "healthy"]
+
+
+async def test_freshness_outlives_the_process():
+    first, _ = make()
+    left = await status_after(first, 10)
+    then, readings = make()
+    readings.always = GONE
+    handed_on(left, then)
+    status = await status_after(then, 10)
+    assert left.fresh_at is not None
+    assert status.fresh_at == left.fresh_at
+
+
+async def test_consent_that_was_taken_back_is_told_from_consent_that_was_never_given():
+    refused = TenantRejected("no consent", reason="not_consented", blame=Blame.CUSTOMER)
+    never, _ = make(refused)
+    worker, _ = make(None, refused)
+    assert (await status_after(never, 10)).code == "not_consented"
+    revoked = await status_after(worker, INTERVAL + 10)
+    assert (revoked.state, revoked.code) == (State.PARKED, "consent_revoked")
+    assert "taken back" in revoked.reason
+    handed_on(revoked, never)
+    assert (await status_after(never, 10)).code == "healthy"
+
+
+def silent(*glances, **options):
+    worker, readings = make(**options)
+    readings.received = readings.published = 0
+    readings.glances.extend(glances)
+    return worker, readings
+
+
+DAY = 86_400.0
+
+
+async def test_a_tenant_with_nothing_new_for_a_week_is_quiet_and_nobody_has_to_act():
+    old = Glance(Found.KNOWN, BEGIN - 8 * DAY)
+    worker, _ = silent(old)
+    status = await status_after(worker, RECONCILE + INTERVAL)
+    assert (status.state, status.blame) == (State.QUIET, Blame.NOBODY)
+    assert (status.silent_since, status.fresh_at is not None) == (BEGIN - 8 * DAY, True)
+
+
+async def test_a_tenant_with_something_this_week_is_healthy_and_asked_once_a_day():
+    recent = Glance(Found.KNOWN, BEGIN - 2 * DAY)
+    worker, readings = silent(*[recent] * 9)
+    status = await status_after(worker, 3 * DAY)
+    assert status.state is State.HEALTHY
+    assert 9 - len(readings.glances) == 3
+
+
+async def test_a_tenant_that_has_no_alert_at_all_is_quiet_after_a_week():
+    worker, readings = silent(*[Glance(Found.NOTHING)] * 9)
+    async with living(worker):
+        await asyncio.sleep(6 * DAY)
+        assert worker.status.state is State.HEALTHY
+        await asyncio.sleep(2 * DAY)
+        assert worker.status.state is State.QUIET
+        assert "no alert at all" in worker.status.reason
+        readings.received = readings.published = 1
+        await asyncio.sleep(2 * INTERVAL)
+        assert worker.status.state is State.HEALTHY
+
+
+async def test_an_alert_that_readings_by_time_do_not_return_is_a_failure_once_seen_twice():
+    missed = Glance(Found.MISSED, BEGIN - 3600)
+    worker, readings = silent(missed, missed, reconciled_to=BEGIN - 2 * RECONCILE)
+    async with living(worker):
+        await asyncio.sleep(RECONCILE / 2)
+        assert worker.status.state is State.HEALTHY
+        await asyncio.sleep(RECONCILE)
+        status = worker.status
+        assert (status.state, status.code, status.blame) == (
+            State.FAILING,
+            "readings_miss",
+            Blame.US,
+        )
+        readings.received = readings.published = 1
+        await asyncio.sleep(2 * INTERVAL)
+        assert worker.status.state is State.HEALTHY
+
+
+async def test_a_look_that_fails_is_a_failure_like_any_other():
+    worker, readings = silent(reconciled_to=BEGIN - 2 * RECONCILE)
+
+    async def fail():
+        raise GONE
+
+    readings.glance = fail
+    status = await status_after(worker, RECONCILE / 2)
+    assert (status.state, status.code) == (State.FAILING, "http_503")
+
+
+async def test_quiet_outlives_the_process_without_another_look():
+    first, _ = silent(Glance(Found.KNOWN, BEGIN - 8 * DAY))
+    left = await status_after(first, RECONCILE + INTERVAL)
+    then, _ = silent()
+    handed_on(left, then)
+    status = await status_after(then, 10)
+    assert (status.state, status.since) == (State.QUIET, left.since)

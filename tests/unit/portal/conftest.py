@@ -46,6 +46,7 @@ class Stand:
             registry=self.registry,
             ready=lambda: self.reasons,
             snapshot=self._snapshot,
+            delivery=lambda: {"delivery": "exactly_once"},
             clock=StillClock(),
             log=structlog.get_logger(),
         )

@@ -118,6 +118,9 @@ async def test_a_feed_is_described_with_state_reason_since_and_who_must_act(
             "watermark": "2023-11-14T16:40:00.0000000Z",
             "next_attempt": "2023-11-14T22:18:20.0000000Z",
             "remembered": 12,
+            "silent_since": None,
+            "looked_at": None,
+            "calls_left": None,
         }
     ]
     assert parse_instant(content["now"]) > parse_instant(content["feeds"][0]["since"])
@@ -134,6 +137,7 @@ async def test_states_are_counted_also_those_that_nobody_is_in(ask, stand, make_
     assert content["states"] == {
         "starting": 0,
         "healthy": 2,
+        "quiet": 0,
         "catching-up": 0,
         "throttled": 1,
         "failing": 0,

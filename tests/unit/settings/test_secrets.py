@@ -41,7 +41,10 @@ def test_both_forms_are_one_too_many_also_where_one_is_in_the_environment(desk):
 
 def test_neither_form_is_one_too_few(desk):
     assert desk.problems({"entra": {"client_secret": None}}) == [
-        f"FILE: {FILE}: is needed and not there; add it (or client_secret)"
+        (
+            f"FILE: {FILE}: is needed and not there; add it (or client_secret, certificate_file, "
+            "federated_token_file)"
+        )
     ]
 
 

@@ -109,3 +109,12 @@ def test_a_user_agent_that_no_header_can_hold_is_refused(desk, agent):
 def test_settings_know_their_tenants_by_value(desk):
     assert desk.load() == desk.load()
     assert isinstance(desk.load(), Settings)
+
+
+def test_transactions_are_idempotent_and_to_do_without_is_for_at_least_once(desk):
+    (problem,) = desk.problems({"kafka": {"idempotence": False}})
+    assert problem == "FILE: kafka.idempotence: must be true for delivery: exactly_once"
+    kafka = {"delivery": "at_least_once", "idempotence": False, "request_bytes": 1_000_000}
+    assert desk.load({"kafka": kafka}).kafka.idempotence is False
+    (problem,) = desk.problems({"kafka": {"request_bytes": 1_000_000}})
+    assert problem == "FILE: kafka.request_bytes: is for delivery: at_least_once"

@@ -61,6 +61,7 @@ class Scene:
         partition: int | None = None,
         source: str | None = None,
         key: bytes | None = None,
+        at: float = 0.0,
     ) -> None:
         key = key or f"{tenant}/{alert}".encode()
         self._offsets += 1
@@ -72,6 +73,7 @@ class Scene:
                 key=key,
                 value=raw(alert, version) if value is None else value,
                 headers=[("ce_source", (source or f"/tenants/{tenant}/mde-alerts").encode())],
+                timestamp=at,
             )
         )
 
@@ -492,3 +494,37 @@ def test_an_envelope_that_is_not_as_promised_is_altered(scene: Scene, value: byt
     scene.serve("a", 0)
     structured(scene, value)
     assert scene.audit.verdict().faults["altered"] >= 1
+
+
+def repeated(scene: Scene, *published: tuple[str, float], kills: tuple[float, ...]) -> Verdict:
+    """Serve what is published, publish it at these times, and judge with these kills."""
+    for alert in sorted({name for name, _ in published}):
+        scene.serve(alert)
+    for alert, at in published:
+        scene.publish(alert, at=at)
+    scene.audit.killed(kills)
+    return scene.audit.verdict()
+
+
+def test_what_a_kill_cut_off_from_its_checkpoint_may_be_there_again(scene: Scene) -> None:
+    verdict = repeated(scene, ("a", 10), ("b", 20), ("b", 30), ("c", 30), kills=(25,))
+    assert (faults(verdict), verdict.repeated, verdict.exit_code) == ({}, 1, 0)
+    assert verdict.report() == []
+
+
+def test_what_was_cut_off_twice_may_be_there_three_times(scene: Scene) -> None:
+    verdict = repeated(scene, ("a", 10), ("a", 20), ("a", 30), kills=(15, 25))
+    assert (faults(verdict), verdict.repeated) == ({}, 2)
+
+
+@pytest.mark.parametrize("kills", [(), (5,), (35,)], ids=["no kill", "before it", "after both"])
+def test_a_repeat_that_no_kill_explains_is_twice(scene: Scene, kills: tuple[float, ...]) -> None:
+    verdict = repeated(scene, ("a", 10), ("a", 30), kills=kills)
+    assert (faults(verdict), verdict.repeated) == ({"twice": 1}, 0)
+
+
+def test_a_repeat_of_what_was_followed_by_another_commit_before_the_kill_is_twice(
+    scene: Scene,
+) -> None:
+    verdict = repeated(scene, ("a", 10), ("b", 20), ("a", 30), kills=(25,))
+    assert (faults(verdict), verdict.repeated) == ({"twice": 1}, 0)

@@ -99,7 +99,7 @@ def test_what_is_wrong_with_a_token_request_is_said_in_entras_words(caller):
     assert refused(client_id=nobody) == (400, "unauthorized_client", 700016)
     assert refused(client_secret="wrong") == (401, "invalid_client", 7000215)
     assert refused(client_secret=None) == (401, "invalid_client", 7000218)
-    assert refused(client_assertion="x") == (401, "invalid_client", 700027)
+    assert refused(client_assertion="x") == (401, "invalid_client", 50027)
     assert refused(grant_type="password") == (400, "unsupported_grant_type", 70003)
     assert refused(grant_type=None) == (400, "invalid_request", 900144)
     assert refused(scope="https://other.example/.default") == (400, "invalid_resource", 500011)

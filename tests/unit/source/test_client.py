@@ -229,6 +229,10 @@ async def test_a_budget_that_is_not_known_counts_as_spent():
         await source.page()
     # 1,200 calls an hour, a quarter of which is kept for bursts: one in four seconds.
     assert source.transport.times == pytest.approx([4, 8, 12], abs=0.1)
+    waited = source.metrics.registry.get_sample_value(
+        "defender_ingest_source_budget_wait_seconds_total"
+    )
+    assert waited == pytest.approx(12, abs=0.1)
 
 
 async def test_a_wait_too_short_for_the_clock_to_tell_ends_all_the_same():

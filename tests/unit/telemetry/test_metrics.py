@@ -351,6 +351,8 @@ def test_series_of_single_tenants_are_bounded_and_the_longest_unwell_have_them()
 def test_the_sink_counts_what_is_ready_and_what_went_back():
     registry = CollectorRegistry()
     sink = SinkMetrics(registry)
+    sink.placed(3)
+    sink.placed(2)
     sink.shard_ready()
     sink.shard_ready()
     sink.shard_lost()
@@ -358,6 +360,7 @@ def test_the_sink_counts_what_is_ready_and_what_went_back():
     sink.aborted()
     found = scrape(registry)
     assert (found["shards_ready", ()], found["shard_restarts_total", ()]) == (1.0, 1.0)
+    assert (found["shards_placed", ()], found["shard_placements_total", ()]) == (2.0, 2.0)
     assert found["records_committed_total", ()] == 5.0
     assert found["transactions_total", (("outcome", "committed"),)] == 1.0
     assert found["commit_seconds_count", ()] == 1.0
@@ -367,6 +370,8 @@ def test_calls_token_requests_readings_and_restarts_are_counted():
     registry = CollectorRegistry()
     source, identity = SourceMetrics(registry), IdentityMetrics(registry)
     source.request(outcome="http_503", seconds=0.2, size=7)
+    source.request(outcome="ok", seconds=0.2, records=4)
+    source.waited(1.5)
     source.throttled(3.5)
     source.link_refused()
     source.memory(99)
@@ -375,15 +380,20 @@ def test_calls_token_requests_readings_and_restarts_are_counted():
     pipeline = PipelineMetrics(registry)
     pipeline.swept(Tier.SLOW, outcome="whole", seconds=2, doubts=3)
     pipeline.transition(State.PARKED)
-    RuntimeMetrics(registry).task_restarted("reader")
+    runtime = RuntimeMetrics(registry)
+    runtime.started(NOW)
+    runtime.task_restarted("reader")
     found = scrape(registry)
     assert found["source_requests_total", (("outcome", "http_503"),)] == 1.0
     assert found["source_bytes_total", ()] == 7.0
+    assert found["source_records_total", ()] == 4.0
+    assert found["source_budget_wait_seconds_total", ()] == 1.5
     assert found["source_throttled_seconds_total", ()] == 3.5
     assert found["source_links_refused_total", ()] == 1.0
     assert found["source_memory_bytes", ()] == 99.0
     assert found["token_requests_total", (("outcome", "ok"),)] == 1.0
     assert found["credential_rejected", ()] == 1.0
+    assert found["started_timestamp_seconds", ()] == NOW
     assert found["sweeps_total", (("outcome", "whole"), ("tier", "slow"))] == 1.0
     assert found["sweep_doubts_total", ()] == 3.0
     assert found["state_transitions_total", (("state", "parked"),)] == 1.0
