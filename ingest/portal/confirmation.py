@@ -19,7 +19,8 @@ _LOOK_BACK = 3600 * TICKS
 _OUTCOMES = {
     "not_consented": Outcome.NOT_VISIBLE,
     "unknown_tenant": Outcome.NOT_VISIBLE,
-    "app_disabled": Outcome.NOT_VISIBLE,
+    "app_disabled": Outcome.BLOCKED,
+    "blocked_by_policy": Outcome.BLOCKED,
     "no_permission": Outcome.NO_ROLE,
     "forbidden": Outcome.NO_SERVICE,
     "unauthorized": Outcome.NO_SERVICE,

@@ -406,6 +406,8 @@ async def test_a_consent_that_does_not_show_yet_is_waited_for(stand):
             Outcome.NO_SERVICE,
             1,
         ),
+        (TenantRejected("x", reason="app_disabled", blame=Blame.CUSTOMER), Outcome.BLOCKED, 1),
+        (TenantRejected("x", reason="blocked_by_policy", blame=Blame.CUSTOMER), Outcome.BLOCKED, 1),
         (TenantRejected("x", reason="new", blame=Blame.CUSTOMER), Outcome.NO_SERVICE, 1),
         (TenantRejected("x", reason="wrong_audience", blame=Blame.US), Outcome.OURS, 1),
         (CredentialRejected("x", reason="bad_secret"), Outcome.OURS, 1),
