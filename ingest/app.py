@@ -19,6 +19,7 @@ from ingest.encode.structured import StructuredCloudEvents
 from ingest.identity.tokens import Tokens
 from ingest.model.enrolment import Signature, at_start
 from ingest.model.instant import TICKS
+from ingest.model.report import RENEW_SECONDS
 from ingest.model.roster import Registration
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach
@@ -27,9 +28,11 @@ from ingest.pipeline.poller import Poller
 from ingest.pipeline.ports import Clock, Source, Topic
 from ingest.pipeline.schedule import Schedule
 from ingest.pipeline.worker import Worker
+from ingest.portal.admin import AdminPortal
 from ingest.portal.confirmation import Confirmation
 from ingest.portal.consent import ConsentPage
 from ingest.portal.consent_desk import ConsentDesk
+from ingest.portal.fleet_view import FleetView
 from ingest.portal.web import Portal
 from ingest.runtime.clock import SystemClock
 from ingest.runtime.shutdown import Stages
@@ -51,6 +54,9 @@ from ingest.telemetry.metrics import (
     SinkMetrics,
     SourceMetrics,
 )
+
+_LATE_INTERVALS = 3
+"""A tenant that was not read to the end for longer is late on the status page."""
 
 _COLLECTOR = (50_000, 20, 20)
 """Objects made beyond those that are gone before the youngest are looked at, and so on."""
@@ -138,10 +144,14 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 ready=lambda: ["stopping"] if stop.is_set() else log.not_ready(),
                 snapshot=fleet.snapshot,
                 delivery=lambda: log.delivery,
+                credential=tokens.credential,
                 clock=clock,
                 log=events,
             ),
         )
+        if settings.admin.port is not None:
+            admin = await stages.enter("admin", _admin(settings, log, board, clock))
+            events.info("admin_listening", url=admin.url)
         if settings.consent.url is not None:
             await stages.enter(
                 "consent page", _consent_page(settings, source, log, clock, rng, registry, events)
@@ -194,6 +204,28 @@ async def _enrol(
     if writes := at_start(wanted, log.roster.everybody(), signature, log.roster.unreadable()):
         async with Registrar(settings=settings.kafka, log=events) as registrar:
             await registrar.write(writes)
+
+
+def _admin(
+    settings: Settings, log: KafkaCommitLog, board: StatusBoard, clock: Clock
+) -> AdminPortal:
+    entra, file = settings.entra, settings.admin.token_file
+    token = None if file is None else Secret(key="admin.token_file", value=None, file=file).read
+    return AdminPortal(
+        settings=settings.admin,
+        token=token,
+        view=FleetView(
+            roster=log.roster.everybody,
+            unreadable=log.roster.unreadable,
+            status=board.get,
+            clock=clock,
+            # A status is renewed once a minute, and tells of the reading before.
+            late_after=_LATE_INTERVALS * settings.poll.interval_seconds + RENEW_SECONDS,
+        ),
+        consent_url=lambda tenant: (
+            f"{entra.login_url}/{tenant}/adminconsent?client_id={entra.client_id}"
+        ),
+    )
 
 
 def _consent_page(

@@ -222,7 +222,6 @@ class Shard:
         self._granted, self._taken_at = taken.granted, self._clock.monotonic()
         self._renew_at = self._taken_at + taken.renew_seconds
         self._feeds, self._handed = taken.feeds, set()
-        self._rewind = False
         self._epoch += 1
         self.trouble = ""
         self._ready.set()
@@ -327,6 +326,8 @@ class Shard:
     def _back_to_checkpoint(self) -> None:
         if self._ready.is_set() or self._rewind:
             self._metrics.shard_lost()
+        # Once: it may go back again and again before it is taken over.
+        self._rewind = False
         self._ready.clear()
         self._feeds.clear()
         self._reports.clear()

@@ -23,7 +23,11 @@ PREFIX = "defender_ingest_"
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One metric of the catalogue; `values` are its labels' known values, made at start."""
+    """One metric of the catalogue.
+
+    `labels` has each label's values that are known beforehand. They are there from the start: Prometheus
+    sees no rise in a series that begins at 1.
+    """
 
     kind: Literal["counter", "gauge", "histogram"]
     text: str
@@ -39,6 +43,16 @@ _SERIES = 1_000
 _TIERS = tuple(map(str, Tier))
 _STATES = tuple(map(str, State))
 
+_CALLS = (
+    *("ok", "throttled", "unauthorized", "forbidden", "not_found", "cancelled"),
+    *("http_400", "http_500", "http_502", "http_503", "http_504"),
+    *("timeout", "network", "tls", "unreadable", "too_large"),
+)
+_TOKENS = (
+    *("ok", "not_consented", "service_missing", "no_permission", "cancelled"),
+    *("secret_expired", "bad_secret", "bad_certificate", "bad_federation"),
+    *("entra_timeout", "entra_network", "entra_tls", "entra_unwell", "entra_unreadable"),
+)
 _QUARANTINE = (
     *("no_id", "bad_id", "no_time", "bad_time", "not_an_object", "undecodable"),
     *("too_large", "invalid_record", "corrupt_record", "refused"),
@@ -77,7 +91,7 @@ CATALOGUE: dict[str, Described] = {
     "sweeps_total": Described(
         "counter",
         "Readings of a window, by tier and outcome; `whole` is the good one.",
-        {"tier": _TIERS, "outcome": ("whole",)},
+        {"tier": _TIERS, "outcome": ("whole", "cut_short")},
     ),
     "sweep_seconds": Described(
         "histogram", "Duration of a reading.", {"tier": _TIERS}, buckets=_SECONDS
@@ -89,7 +103,7 @@ CATALOGUE: dict[str, Described] = {
         "counter", "Tenants entering a state.", {"state": _STATES}
     ),
     "source_requests_total": Described(
-        "counter", "Calls to the alert API, by outcome.", {"outcome": ("ok",)}
+        "counter", "Calls to the alert API, by outcome.", {"outcome": _CALLS}
     ),
     "source_request_seconds": Described(
         "histogram", "Duration of a call to the alert API.", buckets=_SECONDS
@@ -109,13 +123,18 @@ CATALOGUE: dict[str, Described] = {
     ),
     "source_memory_bytes": Described("gauge", "Bytes of answers in memory now."),
     "token_requests_total": Described(
-        "counter", "Token requests to Entra ID, by outcome.", {"outcome": ("ok",)}
+        "counter", "Token requests to Entra ID, by outcome.", {"outcome": _TOKENS}
     ),
     "token_request_seconds": Described(
         "histogram", "Duration of a token request.", buckets=_SECONDS
     ),
     "credential_rejected": Described(
         "gauge", "1 while Entra ID refuses our credential for more than one tenant."
+    ),
+    "credential_expires_timestamp_seconds": Described(
+        "gauge",
+        "When our credential expires; absent where nobody knows.",
+        {"kind": ()},
     ),
     "consents_total": Described(
         "counter", "Visits to the consent page, by what came of them.", {"outcome": ("active",)}
@@ -299,6 +318,7 @@ class IdentityMetrics:
         self._requests = _counter(registry, "token_requests_total")
         self._seconds = _histogram(registry, "token_request_seconds")
         self._rejected = _gauge(registry, "credential_rejected")
+        self._ends = _gauge(registry, "credential_expires_timestamp_seconds")
 
     def request(self, *, outcome: str, seconds: float) -> None:
         """Count one token request that ended."""
@@ -308,6 +328,12 @@ class IdentityMetrics:
     def credential(self, *, rejected: bool) -> None:
         """Say whether our credential is refused for more than one tenant."""
         self._rejected.set(int(rejected))
+
+    def credential_ends(self, kind: str, unix: float | None) -> None:
+        """Say when our credential expires."""
+        self._ends.clear()
+        if unix is not None:
+            self._ends.labels(kind).set(unix)
 
 
 class ConsentMetrics:

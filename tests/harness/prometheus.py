@@ -127,13 +127,15 @@ class Prometheus:
             for one in found["result"]
         ]
 
-    def firing(self) -> set[tuple[str, str]]:
-        """Return each alert that fires now, with its tenant or nothing."""
-        alerts = self._ask("alerts")["alerts"]
+    def alerts(self) -> dict[tuple[str, str], float]:
+        """Return each alert that fires now, with whom or what it is about, and its value."""
         return {
-            (one["labels"]["alertname"], one["labels"].get("name", ""))
-            for one in alerts
+            (labels["alertname"], labels.get("name") or labels.get("reason", "")): float(
+                one["value"]
+            )
+            for one in self._ask("alerts")["alerts"]
             if one["state"] == "firing"
+            for labels in [one["labels"]]
         }
 
     def _ask(self, path: str, **words: Any) -> Mapping[str, Any]:

@@ -33,19 +33,15 @@ def test_each_rule_fires_when_it_should_and_not_when_it_should_not():
 
 
 @pytest.mark.prometheus
-@pytest.mark.parametrize("alert", ALERTS)
-def test_the_cases_notice_a_rule_that_never_fires(tmp_path, alert):
-    rules = [
-        rule | ({"expr": "vector(0) > 1"} if rule is ALERTS[alert] else {})
-        for rule in ALERTS.values()
-    ]
+def test_the_cases_notice_of_each_rule_that_it_never_fires(tmp_path):
     dull = tmp_path / "rules.yaml"
+    rules = [rule | {"expr": "vector(0) > 1"} for rule in ALERTS.values()]
     dull.write_text(yaml.safe_dump({"groups": [GROUP | {"rules": rules}]}))
     cases = tmp_path / "cases.yaml"
-    cases.write_text(
-        yaml.safe_dump(yaml.safe_load(CASES.read_text()) | {"rule_files": [str(dull)]})
-    )
-    assert alert in promtool("test", "rules", cases)
+    content = yaml.safe_load(CASES.read_text()) | {"rule_files": [str(dull)]}
+    cases.write_text(yaml.safe_dump(content))
+    said = promtool("test", "rules", cases)
+    assert set(re.findall(r"alertname: (\w+), time", said)) == set(ALERTS)
 
 
 @pytest.mark.parametrize("alert", ALERTS)

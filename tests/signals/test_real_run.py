@@ -1,0 +1,464 @@
+"""A real Prometheus beside a real run: panels and alerts say what the audit says.
+
+Three replicas read a simulated fleet into Apache Kafka; one customer's consent is revoked, one is
+throttled, some records are no alerts, some alerts appear late. Then all comes to rest, and at the end
+the replicas are stopped.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ingest.simulator.audit import Observed, Where
+from ingest.simulator.trial import Trial
+from ingest.simulator.verdict import Verdict
+from ingest.telemetry.metrics import PREFIX
+from tests.harness.prometheus import DASHBOARD, Labels, Prometheus, filled_in
+from tests.harness.watched import REPLICAS, Watched, watched
+
+pytestmark = [pytest.mark.kafka, pytest.mark.prometheus, pytest.mark.slow, pytest.mark.timeout(400)]
+
+TENANTS, SHARDS, MALFORMED, LATE = 12, 8, 3, 6
+THROTTLED_SECONDS = 45
+WHOLE_RUN = 300
+"""Seconds that rates are taken over: more than the run takes, so that times them they are counts."""
+
+Vector = list[tuple[Labels, float]]
+PANELS = {
+    panel["title"]: panel
+    for panel in json.loads(DASHBOARD.read_text())["panels"]
+    if panel["type"] != "row"
+}
+
+
+@dataclass
+class Moment:
+    """What Prometheus said at one time: of each panel its queries' vectors, and what fires."""
+
+    panels: dict[str, list[Vector]]
+    alerts: dict[tuple[str, str], float]
+
+    @classmethod
+    def of(cls, prometheus: Prometheus) -> "Moment":
+        at = time.time()
+        panels = {
+            title: [
+                prometheus.query(filled_in(target["expr"], interval=f"{WHOLE_RUN}s"), at)
+                for target in panel["targets"]
+            ]
+            for title, panel in PANELS.items()
+        }
+        return cls(panels, prometheus.alerts())
+
+    def value(self, title: str, query: int = 0) -> float:
+        ((_, value),) = self.panels[title][query]
+        return value
+
+    def by(self, title: str, label: str, query: int = 0) -> dict[str, float]:
+        return {labels[label]: value for labels, value in self.panels[title][query]}
+
+    def counts(self, title: str, label: str) -> dict[str, float]:
+        """Return a rate's counts by a label, without those that are zero."""
+        return {key: rate * WHOLE_RUN for key, rate in self.by(title, label).items() if rate}
+
+
+@dataclass
+class Seen:
+    """The run: three moments, and what others than Prometheus know of it."""
+
+    verdict: Verdict
+    moments: dict[str, Moment]
+    raw: dict[str, float]
+    observed: list[Observed]
+    parked: str
+    throttled: str
+    calls: tuple[int, int]
+    tokens: int
+    seconds: float
+    log: str
+
+    @property
+    def trouble(self) -> Moment:
+        return self.moments["trouble"]
+
+    @property
+    def rest(self) -> Moment:
+        return self.moments["rest"]
+
+    def headers(self, where: Where, name: str) -> Counter[str]:
+        found = [dict(one.headers).get(name) for one in self.observed if one.where is where]
+        return Counter(value.decode() for value in found if value is not None)
+
+    @property
+    def published(self) -> Counter[str]:
+        kinds = self.headers(Where.ALERTS, "ce_type")
+        return Counter({name.split(".")[2]: count for name, count in kinds.items()})
+
+    @property
+    def quarantined(self) -> Counter[str]:
+        return self.headers(Where.QUARANTINE, "ce_reason")
+
+    @property
+    def late(self) -> int:
+        return self.headers(Where.ALERTS, "ce_late").total()
+
+    def logged(self, event: str, key: str) -> Counter[str]:
+        """Count what the replicas have logged under an event, by one of its keys."""
+        lines = map(json.loads, self.log.splitlines())
+        return Counter(str(line[key]) for line in lines if line["event"] == event)
+
+
+def _without_reasons(alerts: dict[tuple[str, str], float]) -> set[tuple[str, str]]:
+    return {(name, "" if name.endswith("Growing") else about) for name, about in alerts}
+
+
+async def play(run: Watched) -> Seen:
+    began = time.time()
+    ask, observed = run.prometheus, []
+    healthy = f'sum({PREFIX}tenants{{state="healthy"}}) == {TENANTS}'
+    ready = f"sum({PREFIX}shards_ready) == {SHARDS}"
+    moments = {}
+    parked, throttled, odd, late = (one for one in run.cloud.tenants()[:4])
+    async with Trial(subject=run.subject, cloud=run.cloud, watch=observed.extend) as trial:
+        await run.until(lambda: bool(ask.query(healthy) and ask.query(ready)), what="all are read")
+        await trial.find_topics()
+        run.cloud.post("faults", tenant=parked["id"], kind="consent_revoked", seconds=3600)
+        run.cloud.post(
+            "faults", tenant=throttled["id"], kind="throttle429", retry_after=THROTTLED_SECONDS
+        )
+        run.cloud.post("faults", tenant=odd["id"], kind="malformed", count=MALFORMED)
+        run.cloud.post("faults", tenant=late["id"], kind="late", count=LATE, by=600)
+        wanted = {
+            ("DefenderIngestTenantDark", parked["name"]),
+            ("DefenderIngestThrottledForLong", throttled["name"]),
+            ("DefenderIngestQuarantineGrowing", ""),
+            ("DefenderIngestLateAlertsFound", ""),
+        }
+        # Those that were starting a moment ago are still told dark by the quick rules.
+        await run.until(lambda: _without_reasons(ask.alerts()) == wanted, what="alerts")
+        moments["trouble"] = Moment.of(ask)
+        assert await trial.drain(at_most=120) == 0
+        while await trial.behind():
+            await trial.follow(seconds=0.5)
+        alerts = sum(one.where is Where.ALERTS for one in observed)
+        settled = f"sum({PREFIX}alerts_published_total) == {alerts} and {healthy}"
+        dark = "DefenderIngestTenantDark"
+        await run.until(
+            lambda: bool(ask.query(settled)) and dark not in {name for name, _ in ask.alerts()},
+            what="rest",
+        )
+        before = run.cloud.summary()
+        moments["rest"] = Moment.of(ask)
+        after = run.cloud.summary()
+        raw = {
+            name: run.value(f"sum({PREFIX}{name})")
+            for name in (
+                "alerts_published_total",
+                "alerts_quarantined_total",
+                "alerts_late_total",
+                "shard_placements_total",
+                "token_requests_total",
+            )
+        }
+        verdict = await trial.judge()
+    for replica in run.replicas:
+        assert await asyncio.to_thread(replica.stop) == 0
+    await run.until(lambda: ("DefenderIngestDown", "") in ask.alerts(), what="that all are down")
+    return Seen(
+        verdict=verdict,
+        moments=moments,
+        raw=raw,
+        observed=observed,
+        parked=parked["name"],
+        throttled=throttled["name"],
+        calls=(before["calls"], after["calls"]),
+        tokens=after["tokens"],
+        seconds=time.time() - began,
+        log=run.log(),
+    )
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory) -> Seen:
+    flags = [
+        *("--tenants", str(TENANTS), "--shards", str(SHARDS), "--faults", "none", "--seed", "1"),
+        *("--poll-interval", "2", "--backlog", "5", "--births-per-minute", "120"),
+        *("--version-seconds", "20", "--no-limits"),
+    ]
+    # So small that the first calls have to wait, and large enough for a reading every two seconds.
+    changes = {"source": {"calls_per_minute": 3000, "calls_per_hour": 60_000}}
+    with watched(tmp_path_factory.mktemp("signals"), *flags, changes=changes) as run:
+        return asyncio.run(play(run))
+
+
+def roughly(count: float) -> Any:
+    """Return what a rate over the whole run may give for a count: Prometheus extrapolates."""
+    return pytest.approx(count, rel=0.08, abs=0.5)
+
+
+def near(counts: Counter[str]) -> dict[str, Any]:
+    return {key: roughly(count) for key, count in counts.items()}
+
+
+EXPECTED: dict[str, Callable[[Seen], None]] = {}
+"""What each panel must show, by its title; the moment is that of the trouble, or of the rest after it."""
+
+
+def panel(title: str) -> Callable[[Callable[[Seen], None]], Callable[[Seen], None]]:
+    def remember(check: Callable[[Seen], None]) -> Callable[[Seen], None]:
+        EXPECTED[title] = check
+        return check
+
+    return remember
+
+
+@panel("Registered")
+def all_registered(seen: Seen) -> None:
+    assert seen.trouble.value("Registered") == seen.rest.value("Registered") == TENANTS
+
+
+@panel("Healthy")
+def healthy(seen: Seen) -> None:
+    assert seen.trouble.value("Healthy") == pytest.approx((TENANTS - 2) / TENANTS)
+    assert seen.rest.value("Healthy") == 1
+
+
+@panel("Dark")
+def dark(seen: Seen) -> None:
+    assert (seen.trouble.value("Dark"), seen.rest.value("Dark")) == (1, 0)
+
+
+@panel("In no state")
+def in_no_state(seen: Seen) -> None:
+    assert seen.trouble.value("In no state") == seen.rest.value("In no state") == 0
+
+
+@panel("Tenants by state")
+def by_state(seen: Seen) -> None:
+    found = {state: n for state, n in seen.trouble.by("Tenants by state", "state").items() if n}
+    assert found == {"healthy": TENANTS - 2, "parked": 1, "throttled": 1}
+    assert sum(seen.rest.by("Tenants by state", "state").values()) == TENANTS
+
+
+@panel("Who is not well, the longest first")
+def who_is_not_well(seen: Seen) -> None:
+    title = "Who is not well, the longest first"
+    ((rows),) = seen.trouble.panels[title]
+    assert {(row["name"], row["state"], row["must_act"]) for row, _ in rows} == {
+        (seen.parked, "parked", "customer"),
+        (seen.throttled, "throttled", "nobody"),
+    }
+    ages = [age for _, age in rows]
+    assert ages == sorted(ages, reverse=True)
+    assert 0 < ages[0] < seen.seconds
+    assert seen.rest.panels[title] == [[]]
+
+
+@panel("Read within")
+def read_within(seen: Seen) -> None:
+    shares = seen.rest.by("Read within", "within_seconds")
+    assert shares == dict.fromkeys(("60", "120", "300", "600"), 1.0)
+
+
+@panel("Oldest complete reading")
+def oldest_reading(seen: Seen) -> None:
+    # The parked one is the oldest of the trouble; in the rest nobody is older than a few intervals.
+    (_, parked_for), *_ = seen.trouble.panels["Who is not well, the longest first"][0]
+    assert seen.trouble.value("Oldest complete reading") >= parked_for - 2
+    assert 0 < seen.rest.value("Oldest complete reading") < 15
+
+
+@panel("Duration of a reading")
+def durations_of_readings(seen: Seen) -> None:
+    for tier in ("fast", "slow"):
+        middle, worst = (
+            seen.rest.by("Duration of a reading", "tier", query)[tier] for query in (0, 1)
+        )
+        assert 0 < middle <= worst < 60
+
+
+@panel("Reconciled within")
+def reconciled_within(seen: Seen) -> None:
+    shares = seen.rest.by("Reconciled within", "within_seconds")
+    assert shares == {"7200": 1.0, "86400": 1.0}
+
+
+@panel("Found late, in an hour")
+def found_late(seen: Seen) -> None:
+    assert seen.late >= LATE
+    assert seen.rest.value("Found late, in an hour") == roughly(seen.late)
+    assert seen.rest.value("Found late, in an hour", 1) == 0
+
+
+@panel("Calls to the alert API")
+def calls(seen: Seen) -> None:
+    found = seen.rest.counts("Calls to the alert API", "outcome")
+    assert found["ok"] > 0
+    assert found["throttled"] == roughly(1)
+    assert 0.9 * seen.calls[0] < sum(found.values()) < 1.1 * seen.calls[1]
+
+
+@panel("Waiting")
+def waiting(seen: Seen) -> None:
+    assert seen.rest.value("Waiting") > 0
+    assert seen.rest.value("Waiting", 1) * WHOLE_RUN == roughly(THROTTLED_SECONDS)
+
+
+@panel("Token requests")
+def token_requests(seen: Seen) -> None:
+    found = seen.rest.counts("Token requests", "outcome")
+    # The first ones are asked for before the first scrape, which sees no rise in them.
+    assert 0 < found["ok"] < seen.tokens
+    assert found["not_consented"] >= 1
+    assert set(found) == {"ok", "not_consented"}
+
+
+@panel("Credential")
+def credential(seen: Seen) -> None:
+    assert seen.rest.value("Credential") == 0
+
+
+@panel("Remembered alerts")
+def remembered(seen: Seen) -> None:
+    alerts = {one.key for one in seen.observed if one.where is Where.ALERTS}
+    assert len(alerts) <= seen.rest.value("Remembered alerts") <= len(alerts) + MALFORMED
+
+
+@panel("Duration of calls, 99 %")
+def durations_of_calls(seen: Seen) -> None:
+    assert 0 < seen.rest.value("Duration of calls, 99 %") < 30
+    assert 0 < seen.rest.value("Duration of calls, 99 %", 1) < 30
+
+
+@panel("Answers in memory")
+def answers_in_memory(seen: Seen) -> None:
+    found = seen.rest.by("Answers in memory", "instance")
+    assert len(found) == REPLICAS
+    assert all(0 <= size < 2**28 for size in found.values())
+
+
+@panel("Shards")
+def shards(seen: Seen) -> None:
+    assert seen.rest.value("Shards") == seen.rest.value("Shards", 1) == SHARDS
+
+
+@panel("Transactions")
+def transactions(seen: Seen) -> None:
+    found = seen.rest.by("Transactions", "outcome")
+    assert found["aborted"] == 0
+    assert found["committed"] > 0
+
+
+@panel("Duration of a transaction")
+def durations_of_transactions(seen: Seen) -> None:
+    title = "Duration of a transaction"
+    assert 0 < seen.rest.value(title) <= seen.rest.value(title, 1) < 30
+
+
+@panel("Set aside, in an hour")
+def set_aside(seen: Seen) -> None:
+    assert seen.quarantined.total() == seen.verdict.quarantined == MALFORMED
+    assert seen.rest.by("Set aside, in an hour", "reason") == near(seen.quarantined)
+
+
+@panel("Published")
+def published(seen: Seen) -> None:
+    assert seen.published.total() == seen.verdict.published
+    assert seen.rest.counts("Published", "kind") == near(seen.published)
+
+
+@panel("What became of what arrived")
+def what_became(seen: Seen) -> None:
+    published, known, stale, aside = (
+        seen.rest.value("What became of what arrived", query) * WHOLE_RUN for query in range(4)
+    )
+    assert (published, aside) == (roughly(seen.verdict.published), roughly(MALFORMED))
+    assert known > 0
+    assert stale == 0
+
+
+@panel("Tenants entering a state")
+def states_entered(seen: Seen) -> None:
+    found = seen.rest.by("Tenants entering a state", "state")
+    assert {state: n for state, n in found.items() if n} == near(
+        seen.logged("state_changed", "state")
+    )
+
+
+@panel("Shards by replica")
+def shards_by_replica(seen: Seen) -> None:
+    found = seen.rest.by("Shards by replica", "instance")
+    assert len(found) == REPLICAS
+    assert sum(found.values()) == SHARDS
+    assert max(found.values()) - min(found.values()) <= 1
+
+
+@panel("Moves and restarts")
+def moves(seen: Seen) -> None:
+    # The first of each replica may be before its first scrape, which sees no rise in it.
+    placements = seen.logged("shards_placed", "event").total()
+    found = seen.rest.value("Moves and restarts")
+    assert placements - REPLICAS - 0.5 < found <= placements + 0.5
+    assert seen.rest.value("Moves and restarts", 2) == 0
+
+
+@panel("Replicas by version")
+def versions(seen: Seen) -> None:
+    ((labels, count),) = seen.rest.panels["Replicas by version"][0]
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", labels["version"])
+    assert count == REPLICAS
+
+
+@panel("Youngest replica")
+def youngest(seen: Seen) -> None:
+    assert 0 < seen.rest.value("Youngest replica") < seen.seconds
+
+
+@pytest.mark.parametrize("title", PANELS)
+def test_a_panel_shows_what_happened(seen, title):
+    EXPECTED[title](seen)
+
+
+def test_there_is_no_panel_of_which_nothing_is_expected():
+    assert set(EXPECTED) == set(PANELS)
+
+
+def test_the_run_is_clean_and_the_counters_are_those_of_the_audit(seen):
+    assert seen.verdict.clean, seen.verdict.report()
+    assert seen.raw == {
+        "alerts_published_total": seen.verdict.published,
+        "alerts_quarantined_total": seen.verdict.quarantined,
+        "alerts_late_total": seen.late,
+        "shard_placements_total": seen.logged("shards_placed", "event").total(),
+        "token_requests_total": seen.tokens,
+    }
+
+
+def test_in_trouble_the_alerts_fire_that_should_and_no_other(seen):
+    alerts = seen.trouble.alerts
+    assert set(alerts) == {
+        ("DefenderIngestTenantDark", seen.parked),
+        ("DefenderIngestThrottledForLong", seen.throttled),
+        *(("DefenderIngestQuarantineGrowing", reason) for reason in seen.quarantined),
+        ("DefenderIngestLateAlertsFound", ""),
+    }
+
+
+def test_at_rest_only_those_fire_that_look_back(seen):
+    alerts = seen.rest.alerts
+    assert {name for name, _ in alerts} <= {
+        "DefenderIngestQuarantineGrowing",
+        "DefenderIngestLateAlertsFound",
+        "DefenderIngestThrottledForLong",
+    }
+    aside = {about: n for (name, about), n in alerts.items() if name.endswith("QuarantineGrowing")}
+    assert aside == near(seen.quarantined)
+    share = seen.late / seen.verdict.published
+    assert alerts["DefenderIngestLateAlertsFound", ""] == pytest.approx(share, rel=0.1)
