@@ -55,6 +55,11 @@ def add_parser(
 
     listing = act("list", "Show every tenant and how it is doing, the unwell first.")
     listing.add_argument("--state", choices=_STATES, metavar="STATE", help=", ".join(_STATES))
+    listing.add_argument(
+        "--missing-role",
+        metavar="ROLE",
+        help="only those whose token lacks it, with the link to send; asks for a token of each",
+    )
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
 
     adding = act("add", "Register one tenant, to be read from now on.")
