@@ -12,9 +12,13 @@ SECURE ?=
 ENCODING ?= raw
 DELIVERY ?= exactly_once
 TESTS ?= tests
-COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+DIST ?= dist
+RELEASE := $(VENV)/release
+RELEASE_STAMP := $(RELEASE)/.made-$(shell cksum < requirements/release.txt | cut -d' ' -f1)
+LOCKS ?= requirements
+COMPILE = $(RELEASE)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: demo test check bench crash chaos format lock docs clean help
+.PHONY: demo test check bench crash chaos format lock relock sbom vulnerabilities docs clean help
 
 help: ## List the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -63,13 +67,37 @@ format: $(DEV_STAMP) ## Format and mend what the linter can.
 docs: $(DEV_STAMP) ## Generate the configuration and metrics pages and the configuration schema.
 	$(BIN)/defender-ingest docs --write
 
-lock: ## Resolve the hashed locks anew (needs uv).
-	$(COMPILE) pyproject.toml -o requirements/run.txt
-	$(COMPILE) pyproject.toml --extra build --extra demo -c requirements/run.txt -o requirements/demo.txt
-	$(COMPILE) pyproject.toml --extra build --extra test --extra lint -c requirements/run.txt -o requirements/dev.txt
-	$(COMPILE) requirements/build.in -c requirements/demo.txt -o requirements/build.txt
-	$(COMPILE) pyproject.toml --extra release -c requirements/run.txt -o requirements/release.txt
-	$(COMPILE) --no-deps requirements/helm.in -o requirements/helm.txt
+lock: $(RELEASE_STAMP) ## Resolve the hashed locks anew.
+	$(COMPILE) pyproject.toml -o $(LOCKS)/run.txt
+	$(COMPILE) pyproject.toml --extra build --extra demo -c requirements/run.txt -o $(LOCKS)/demo.txt
+	$(COMPILE) pyproject.toml --extra build --extra test --extra lint -c requirements/run.txt -o $(LOCKS)/dev.txt
+	$(COMPILE) requirements/build.in -c requirements/demo.txt -o $(LOCKS)/build.txt
+	$(COMPILE) requirements/release.in -o $(LOCKS)/release.txt
+	$(COMPILE) --no-deps requirements/helm.in -o $(LOCKS)/helm.txt
+
+relock: $(RELEASE_STAMP) ## Show that the locks come out as they are, to the byte.
+	@rm -rf $(DIST)/locks && mkdir -p $(DIST) && cp -r requirements $(DIST)/locks
+	@$(MAKE) --no-print-directory --silent lock LOCKS=$(DIST)/locks
+	@diff -r requirements $(DIST)/locks && echo "the locks are what they resolve to"
+
+$(RELEASE_STAMP):
+	@$(PYTHON) -m venv $(RELEASE)
+	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/release.txt
+	@touch $@
+
+sbom: $(RELEASE_STAMP) ## What the image is made of: an SBOM (CycloneDX) and the licences, in dist/.
+	@rm -rf $(DIST)/image && mkdir -p $(DIST)
+	@$(PYTHON) -m venv --without-pip $(DIST)/image
+	@$(RELEASE)/bin/python -m pip --python $(DIST)/image/bin/python install --quiet --disable-pip-version-check \
+		--require-hashes --only-binary :all: -r requirements/run.txt
+	@$(RELEASE)/bin/cyclonedx-py environment $(DIST)/image/bin/python --pyproject pyproject.toml \
+		--mc-type application --output-reproducible --of JSON -o $(DIST)/sbom.cdx.json
+	@$(RELEASE)/bin/pip-licenses --python $(DIST)/image/bin/python --from=mixed --format=markdown --with-urls \
+		--partial-match --fail-on "GNU General;GPLv;Affero;UNKNOWN" --output-file=$(DIST)/licences.md
+	@rm -rf $(DIST)/image
+
+vulnerabilities: $(RELEASE_STAMP) ## Known vulnerabilities of what the image has; it needs PyPI's data, and fails without.
+	$(RELEASE)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements/run.txt
 
 clean: ## Remove the environment and caches.
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

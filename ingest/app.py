@@ -19,6 +19,7 @@ from ingest.encode.structured import StructuredCloudEvents
 from ingest.identity.tokens import Tokens
 from ingest.model.enrolment import Signature, at_start
 from ingest.model.instant import TICKS
+from ingest.model.report import RENEW_SECONDS
 from ingest.model.roster import Registration
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach
@@ -27,17 +28,25 @@ from ingest.pipeline.poller import Poller
 from ingest.pipeline.ports import Clock, Source, Topic
 from ingest.pipeline.schedule import Schedule
 from ingest.pipeline.worker import Worker
+from ingest.portal.admin import AdminPortal
+from ingest.portal.confirmation import Confirmation
+from ingest.portal.consent import ConsentPage
+from ingest.portal.consent_desk import ConsentDesk
+from ingest.portal.fleet_view import FleetView
 from ingest.portal.web import Portal
 from ingest.runtime.clock import SystemClock
 from ingest.runtime.shutdown import Stages
 from ingest.runtime.supervisor import Supervisor
 from ingest.runtime.whoami import whoami
 from ingest.settings.models import Poll, Settings
+from ingest.sink.admissions import Admissions
 from ingest.sink.board import StatusBoard
 from ingest.sink.log import KafkaCommitLog
 from ingest.sink.registrar import Registrar
+from ingest.sink.secret import Secret
 from ingest.source.client import DefenderSource
 from ingest.telemetry.metrics import (
+    ConsentMetrics,
     FleetCollector,
     IdentityMetrics,
     PipelineMetrics,
@@ -45,6 +54,9 @@ from ingest.telemetry.metrics import (
     SinkMetrics,
     SourceMetrics,
 )
+
+_LATE_INTERVALS = 3
+"""A tenant that was not read to the end for longer is late on the status page."""
 
 _COLLECTOR = (50_000, 20, 20)
 """Objects made beyond those that are gone before the youngest are looked at, and so on."""
@@ -132,10 +144,18 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 ready=lambda: ["stopping"] if stop.is_set() else log.not_ready(),
                 snapshot=fleet.snapshot,
                 delivery=lambda: log.delivery,
+                credential=tokens.credential,
                 clock=clock,
                 log=events,
             ),
         )
+        if settings.admin.port is not None:
+            admin = await stages.enter("admin", _admin(settings, log, board, clock))
+            events.info("admin_listening", url=admin.url)
+        if settings.consent.url is not None:
+            await stages.enter(
+                "consent page", _consent_page(settings, source, log, clock, rng, registry, events)
+            )
         supervisor = await stages.enter(
             "readers", Supervisor(clock=clock, rng=rng, metrics=runtime_metrics, events=events)
         )
@@ -184,6 +204,60 @@ async def _enrol(
     if writes := at_start(wanted, log.roster.everybody(), signature, log.roster.unreadable()):
         async with Registrar(settings=settings.kafka, log=events) as registrar:
             await registrar.write(writes)
+
+
+def _admin(
+    settings: Settings, log: KafkaCommitLog, board: StatusBoard, clock: Clock
+) -> AdminPortal:
+    entra, file = settings.entra, settings.admin.token_file
+    token = None if file is None else Secret(key="admin.token_file", value=None, file=file).read
+    return AdminPortal(
+        settings=settings.admin,
+        token=token,
+        view=FleetView(
+            roster=log.roster.everybody,
+            unreadable=log.roster.unreadable,
+            status=board.get,
+            clock=clock,
+            # A status is renewed once a minute, and tells of the reading before.
+            late_after=_LATE_INTERVALS * settings.poll.interval_seconds + RENEW_SECONDS,
+        ),
+        consent_url=lambda tenant: (
+            f"{entra.login_url}/{tenant}/adminconsent?client_id={entra.client_id}"
+        ),
+    )
+
+
+def _consent_page(
+    settings: Settings,
+    source: Source,
+    log: KafkaCommitLog,
+    clock: Clock,
+    rng: random.Random,
+    registry: CollectorRegistry,
+    events: structlog.stdlib.BoundLogger,
+) -> ConsentPage:
+    consent = settings.consent
+    key = Secret(key="consent.key_file", value=None, file=consent.key_file)
+    desk = ConsentDesk(
+        settings=consent,
+        regions=settings.regions,
+        key=key.read,
+        roster=log.roster,
+        admissions=Admissions(settings=settings.kafka, clock=clock, rng=rng, log=events),
+        confirmation=Confirmation(source=source, clock=clock, log=events),
+        clock=clock,
+        log=events,
+    )
+    return ConsentPage(
+        settings=consent,
+        entra=settings.entra,
+        regions=settings.regions,
+        desk=desk,
+        clock=clock,
+        metrics=ConsentMetrics(registry),
+        log=events,
+    )
 
 
 def _fleet(

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import importlib
+import json
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ingest import __version__
 from ingest.commands.parser import add_parser as add_commands
@@ -73,6 +75,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
     check = commands.add_parser("check-config", help="find every mistake in a configuration")
     _takes_config(check)
+    check.add_argument("--json", action="store_true", help="one JSON object")
     check.set_defaults(run=_check_config)
 
     add_commands(commands, _takes_config)
@@ -147,8 +150,17 @@ def _stop_or_die(stop: asyncio.Event, number: signal.Signals) -> None:
 
 
 def _check_config(arguments: argparse.Namespace) -> int:
-    settings = _load(arguments)
-    print(f"{arguments.config}: fits, {len(settings.tenants)} tenants")  # noqa: T201 - output
+    found: dict[str, Any] = {"file": str(arguments.config), "problems": []}
+    try:
+        found["tenants"] = len(_load(arguments).tenants)
+    except SettingsError as error:
+        found["problems"] = error.problems
+        raise
+    finally:
+        if arguments.json:
+            print(json.dumps(found, ensure_ascii=False))  # noqa: T201 - output
+    if not arguments.json:
+        print(f"{arguments.config}: fits, {found['tenants']} tenants")  # noqa: T201 - output
     return os.EX_OK
 
 

@@ -134,10 +134,18 @@ class TenantRejected(SourceError):
 
 
 class CredentialRejected(SourceError):
-    """Entra ID refuses our own credential for this tenant."""
+    """Entra ID refuses our own credential for this tenant.
+
+    `is_confirmed` says that it is refused for others too: to ask again soon costs no call, and is the way to
+    notice that it is mended.
+    """
 
     recovery = Recovery.PARK
     blame: ClassVar[Blame] = Blame.US
+
+    def __init__(self, message: str, *, reason: str, is_confirmed: bool = False) -> None:
+        super().__init__(message, reason=reason)
+        self.is_confirmed = is_confirmed
 
 
 class TenantUnroutable(IngestError):

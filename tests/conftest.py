@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ingest.simulator.broker import EmbeddedBroker
+from tests.harness.browser import program as browser
 from tests.harness.prometheus import missing as missing_prometheus
 from tests.kafka.apache import ApacheKafka, missing, required
 
@@ -28,6 +29,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for marker, product, lacks in (
         ("kafka", "Apache Kafka", missing()),
         ("prometheus", "Prometheus", missing_prometheus()),
+        ("browser", "a browser", [] if browser() else ["Chromium"]),
     ):
         marked = [item for item in items if item.get_closest_marker(marker)]
         if marked and lacks:

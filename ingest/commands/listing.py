@@ -2,39 +2,16 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
+from ingest.commands.paint import PLAIN, TONES, Paint
 from ingest.commands.table import table
-from ingest.model.report import (
-    AWAITING_APPROVAL,
-    PENDING,
-    REMOVED,
-    UNREAD,
-    UNREADABLE,
-    Seen,
-    seen,
-)
+from ingest.model.report import REMOVED, UNREADABLE, Seen, seen
 from ingest.model.roster import Registration
-from ingest.model.status import State, instant_text
+from ingest.model.showing import age, by_rank, document, rank, tone
+from ingest.model.status import instant_text
 from ingest.sink.statuses import Status
 
-_ORDER = (
-    UNREADABLE,
-    State.PARKED,
-    UNREAD,
-    State.FAILING,
-    AWAITING_APPROVAL,
-    State.THROTTLED,
-    PENDING,
-    State.STARTING,
-    State.CATCHING_UP,
-    State.QUIET,
-    State.HEALTHY,
-    State.PAUSED,
-    REMOVED,
-)
-_RANK = {str(state): rank for rank, state in enumerate(_ORDER)}
 _HEADER = (
     "NAME",
     "TENANT",
@@ -46,10 +23,9 @@ _HEADER = (
     "MUST ACT",
     "REASON",
 )
+_STATE = _HEADER.index("STATE")
 _SPARE = tuple(map(_HEADER.index, ("STANDING", "TENANT", "REGION", "SINCE")))
 """On a narrow terminal: state says as much as standing, and a name means a tenant as well as its GUID."""
-
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
 class Listing:
@@ -82,28 +58,33 @@ class Listing:
                 for one in everybody
                 if one.state == state or (not state and one.state != REMOVED)
             ),
-            key=lambda one: (_RANK.get(one.state, 0), one.registration.tenant.name.casefold()),
+            key=lambda one: (rank(one.state), one.registration.tenant.name.casefold()),
         )
         self._damaged = sorted(unreadable.items()) if state in (None, UNREADABLE) else []
 
     def as_json(self) -> Iterator[str]:
         """Yield one JSON object for each tenant."""
         for tenant, why in self._damaged:
-            document = {"tenant": tenant, "name": None, "state": UNREADABLE}
-            document |= {"reason": why, "must_act": "us"}
-            yield json.dumps(document, ensure_ascii=False)
+            damaged = {"tenant": tenant, "name": None, "state": UNREADABLE}
+            damaged |= {"reason": why, "must_act": "us"}
+            yield json.dumps(damaged, ensure_ascii=False)
         for one in self._shown:
-            yield json.dumps(_document(one), ensure_ascii=False)
+            yield json.dumps(document(one), ensure_ascii=False)
 
-    def as_table(self, width: int | None) -> Iterator[str]:
-        """Yield the lines of a table, and one that counts."""
+    def as_table(self, width: int | None, paint: Paint = PLAIN) -> Iterator[str]:
+        """Yield the lines of a table, each in its state's colour, and one that counts."""
         rows: list[tuple[str, ...]] = [
             ("?", tenant, "", UNREADABLE, UNREADABLE, "", "", "us", why)
             for tenant, why in self._damaged
         ]
         rows += [self._row(one) for one in self._shown]
         if rows:
-            yield from table(_HEADER, rows, width, spare=_SPARE)
+            header, *lines = table(_HEADER, rows, width, spare=_SPARE)
+            yield paint.in_colour(header, "bold")
+            for row, line in zip(rows, lines, strict=True):
+                # A healthy one needs no colour: it is the others that are looked for.
+                is_well = tone(row[_STATE]) == "good"
+                yield line if is_well else paint.in_colour(line, TONES[tone(row[_STATE])])
         yield self._count()
 
     def _row(self, one: Seen) -> tuple[str, ...]:
@@ -115,7 +96,7 @@ class Listing:
             str(one.registration.standing),
             one.state,
             _minute(one.since),
-            "" if one.fresh_at is None else _age(self._now - one.fresh_at),
+            "" if one.fresh_at is None else age(self._now - one.fresh_at),
             one.must_act,
             one.reason,
         )
@@ -123,7 +104,7 @@ class Listing:
     def _count(self) -> str:
         states = Counter(one.state for one in self._shown)
         states[UNREADABLE] += len(self._damaged)
-        parts = [f"{states[name]} {name}" for name in _by_rank(states) if states[name]]
+        parts = [f"{states[name]} {name}" for name in by_rank(states) if states[name]]
         total = sum(states.values())
         words = f"{total} tenant{'' if total == 1 else 's'}"
         if self._state:
@@ -132,41 +113,6 @@ class Listing:
         return words + (f"; {self._hidden} removed (--state removed)" if self._hidden else "")
 
 
-def _by_rank(states: Iterable[str]) -> list[str]:
-    return sorted(states, key=lambda state: _RANK.get(state, 0))
-
-
-def _document(one: Seen) -> dict[str, Any]:
-    registration, report = one.registration, one.report
-    return {
-        "tenant": registration.tenant.id,
-        "name": registration.tenant.name,
-        "region": registration.tenant.region,
-        "labels": dict(registration.tenant.labels),
-        "standing": str(registration.standing),
-        "origin": str(registration.origin),
-        "by": registration.by,
-        "at": instant_text(registration.at),
-        "why": registration.why,
-        "state": one.state,
-        "code": one.code,
-        "reason": one.reason,
-        "must_act": one.must_act,
-        "since": instant_text(one.since),
-        "fresh_at": instant_text(one.fresh_at),
-        "fresh_until": None if report is None else instant_text(report.fresh_until),
-        "watermark": None if report is None else instant_text(report.watermark),
-        "replica": None if report is None else report.replica,
-    }
-
-
 def _minute(unix: float | None) -> str:
     text = instant_text(unix)
     return "" if text is None else f"{text[:10]} {text[11:16]}Z"
-
-
-def _age(seconds: float) -> str:
-    for size, unit in _UNITS:
-        if seconds >= 2 * size:
-            return f"{int(seconds / size)}{unit}"
-    return f"{max(0, int(seconds))}s"

@@ -5,6 +5,9 @@ import sys
 
 _CODES = {"green": "32", "yellow": "33", "red": "31", "dim": "2", "bold": "1"}
 
+TONES = {"good": "green", "wait": "yellow", "bad": "red", "soft": "dim"}
+"""Colours of what a state is to whoever looks on; see `ingest.model.showing.tone`."""
+
 
 class Paint:
     """Puts text in colours, or leaves it as it is."""
@@ -23,3 +26,7 @@ class Paint:
         if not self._enabled or not colour:
             return text
         return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
+
+
+PLAIN = Paint(enabled=False)
+"""Leaves everything as it is."""

@@ -35,6 +35,7 @@ def add_parser(
     resharding.add_argument(
         "--to", type=_shards, required=True, metavar="M", help="how many shards there are to be"
     )
+    _tells_in_json(resharding)
     resharding.set_defaults(run=_run, room="reshard")
 
     _add_topics(commands, takes_config)
@@ -175,8 +176,8 @@ def _add_topics(
         description="Shows the topics that the configuration needs; asks a cluster only with --check.",
     )
     takes_config(topics)
+    topics.add_argument("--json", action="store_true", help="one JSON object a line")
     forms = topics.add_mutually_exclusive_group()
-    forms.add_argument("--json", action="store_true", help="one JSON object a line")
     forms.add_argument("--kafka-topics", action="store_true", help="as commands that make them")
     forms.add_argument(
         "--kafka-acls", metavar="PRINCIPAL", help="commands that grant the daemon its rights"
@@ -223,6 +224,12 @@ def _labels(parser: argparse.ArgumentParser, words: str) -> None:
 def _signs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--why", default="", metavar="TEXT", help="kept in its record")
     parser.add_argument("--by", metavar="WHO", help="kept in its record (default: USER@HOST)")
+    _tells_in_json(parser)
+
+
+def _tells_in_json(parser: argparse.ArgumentParser) -> None:
+    words = "one JSON object at the end: exit_code, said, error"
+    parser.add_argument("--json", dest="result_as_json", action="store_true", help=words)
 
 
 def _instant(text: str) -> int:
@@ -247,6 +254,7 @@ def _shards(text: str) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     settings = load(Path(arguments.config), os.environ)
     # Not at the top: other commands need none of it.
+    from ingest.commands.result import told_as_json  # noqa: PLC0415
     from ingest.telemetry.logs import logging_to  # noqa: PLC0415
 
     perform = importlib.import_module(f"ingest.commands.{arguments.room}").perform
@@ -262,7 +270,10 @@ def _run(arguments: argparse.Namespace) -> int:
     library.setLevel(logging.CRITICAL)
     try:
         with logging_to(sys.stderr, logs, secrets=secrets):
-            code: int = perform(arguments, settings, say=_say)
+            if getattr(arguments, "result_as_json", False):
+                code: int = told_as_json(perform, arguments, settings, say=_say)
+            else:
+                code = perform(arguments, settings, say=_say)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _INTERRUPTED

@@ -12,6 +12,7 @@ from ingest.commands.acts import Acts
 from ingest.commands.customer import guid_of, labelled, name_of, region_of
 from ingest.commands.desk import Desk, open_desk
 from ingest.commands.listing import Listing
+from ingest.commands.paint import Paint
 from ingest.commands.table import terminal_width
 from ingest.errors import CommandRefused
 from ingest.model.enrolment import (
@@ -84,7 +85,8 @@ class _Acts(Acts):
                 state=self._words.state,
             )
         in_json = self._words.json
-        for line in listing.as_json() if in_json else listing.as_table(terminal_width()):
+        table = listing.as_table(terminal_width(), Paint.of_terminal())
+        for line in listing.as_json() if in_json else table:
             self._say(line)
         return 0
 

@@ -31,8 +31,10 @@ def perform(
     kafka = settings.kafka
     plans = needed(kafka)
     lines: Iterable[str]
+    if arguments.json and (arguments.kafka_topics or arguments.kafka_acls):
+        raise CommandRefused("--json shows the topics, or what differs with --check", usage=True)
     if arguments.check:
-        return _check(kafka, say)
+        return _check(kafka, say, in_json=arguments.json)
     if arguments.json:
         lines = (json.dumps(_document(plan)) for plan in plans)
     elif arguments.kafka_topics:
@@ -53,7 +55,7 @@ def perform(
     return 0
 
 
-def _check(kafka: Kafka, say: Callable[[str], None]) -> int:
+def _check(kafka: Kafka, say: Callable[[str], None], *, in_json: bool) -> int:
     connection = Connection(settings=kafka, client_id="defender-ingest-topics")
     topics = Topics(
         settings=kafka,
@@ -63,13 +65,14 @@ def _check(kafka: Kafka, say: Callable[[str], None]) -> int:
     )
     found = asyncio.run(topics.differences())
     for line in found:
-        say(line)
+        say(json.dumps({"difference": line}) if in_json else line)
     if found:
         raise CommandRefused(
             f"{len(found)} differences on {connection.servers}, see above: alter the topics, or the "
             "configuration (kafka.shards, alert_partitions, replication_factor, retention_hours)"
         )
-    say(f"{connection.servers}: all {len(topics.names.all)} topics are as they have to be")
+    if not in_json:
+        say(f"{connection.servers}: all {len(topics.names.all)} topics are as they have to be")
     return 0
 
 

@@ -1,5 +1,6 @@
 """The application's credential as its files have it now; where they cannot be used, as they had it before."""
 
+import datetime as dt
 from pathlib import Path
 
 import structlog
@@ -17,6 +18,8 @@ _Raw = tuple[bytes | None, ...]
 class Keeper:
     """Reads the credential's files each time it is asked, and parses them when they have changed.
 
+    `setting` is where in `entra` the operator finds it.
+
     Bytes are compared, not times: a few kilobytes for each token, and no clock and no symbolic link can hide
     an exchange.
 
@@ -32,18 +35,14 @@ class Keeper:
         self._settings = settings
         self._log = log
         self._said = ""
+        kinds = ("certificate_file", "certificate", "federated_token_file", "client_secret")
+        named = (name for name in kinds if getattr(settings, name) is not None)
+        self.setting = next(named, "client_secret_file")
         try:
             self._raw = self._read()
-            self._proof = self._made(self._raw)
+            self._proof = self._made(self._raw, stated=_midnight(settings.client_secret_expires))
         except (OSError, ValueError) as error:
             raise SettingsError([f"entra.{self.setting}: {self._why(error)}"]) from None
-
-    @property
-    def setting(self) -> str:
-        """Where in `entra` the operator finds it."""
-        given = self._settings.model_dump(exclude_none=True)
-        kinds = ("certificate_file", "certificate", "federated_token_file", "client_secret")
-        return next((name for name in kinds if name in given), "client_secret_file")
 
     def now(self) -> Proof:
         """Return the credential; another object than before if, and only if, another was put there."""
@@ -52,7 +51,7 @@ class Keeper:
             if raw == self._raw:
                 self._said = ""
                 return self._proof
-            proof = self._made(raw)
+            proof = self._made(raw, stated=None)
         except (OSError, ValueError) as error:
             # Perhaps half of it is exchanged, or half of it written.
             why = self._why(error)
@@ -83,7 +82,7 @@ class Keeper:
         passphrase = _words(one.certificate_passphrase, one.certificate_passphrase_file)
         return (content, key, passphrase)
 
-    def _made(self, raw: _Raw) -> Proof:
+    def _made(self, raw: _Raw, *, stated: float | None) -> Proof:
         one, words = self._settings, raw[-1]
         text = None if words is None else words.decode()
         if one.certificate is not None or one.certificate_file is not None:
@@ -96,17 +95,22 @@ class Keeper:
             # A token is masked by its look; to learn each would be to learn for ever.
             return Federated(text)
         mask_from_now_on(text)
-        return Secret(text)
+        return Secret(text, ends=stated)
 
     def _why(self, error: Exception) -> str:
         """Return words for an error that show nothing of a file but its name."""
-        named = self._settings.model_dump(exclude_none=True).get(self.setting)
+        named = getattr(self._settings, self.setting)
         where = f"{named} " if isinstance(named, Path) else ""
         if isinstance(error, OSError):
             return f"{error.filename or where} cannot be read: {error.strerror}"
         if isinstance(error, UnicodeError):
             return f"{where}cannot be read: it is not text"
         return f"{where}{error}"
+
+
+def _midnight(day: dt.date | None) -> float | None:
+    """Return the beginning of a day in Unix seconds: a secret may end at any hour of it."""
+    return None if day is None else dt.datetime.combine(day, dt.time(), dt.UTC).timestamp()
 
 
 def _words(value: SecretStr | None, file: Path | None) -> bytes | None:

@@ -6,7 +6,7 @@ Each is what it is for good; what is exchanged on disk becomes another one.
 import base64
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from cryptography import x509
@@ -20,11 +20,13 @@ _PARTS = 3
 
 
 class Proof(Protocol):
-    """One credential; safe for many threads. `ends` is when it expires in Unix seconds, None if untold."""
+    """One credential; safe for many threads. `kind` is what people call it."""
+
+    kind: ClassVar[str]
 
     @property
     def ends(self) -> float | None:
-        """When it expires."""
+        """When it expires in Unix seconds, None where nobody knows."""
         ...
 
     def for_msal(self) -> Any:
@@ -40,6 +42,8 @@ class Proof(Protocol):
 class Secret:
     """The application's secret."""
 
+    kind: ClassVar[str] = "secret"
+
     text: str = field(repr=False)
     ends: float | None = None
 
@@ -54,6 +58,8 @@ class Secret:
 
 class Certificate:
     """The application's certificate, whose key was parsed once: that takes 30 ms, a signature 0.3."""
+
+    kind: ClassVar[str] = "certificate"
 
     def __init__(self, pair: KeyPair) -> None:
         self._pair = pair
@@ -86,6 +92,8 @@ class Certificate:
 @dataclass(frozen=True, slots=True)
 class Federated:
     """A token of another issuer, which Entra ID was told to take for the application's own word."""
+
+    kind: ClassVar[str] = "federated token"
 
     token: str = field(repr=False)
 

@@ -15,10 +15,12 @@ from ingest.errors import CredentialRejected, SourceError
 from ingest.identity.claims import advise
 from ingest.identity.credential import Credential
 from ingest.identity.entra import EntraId, Granted
+from ingest.identity.expiry import Expiry
 from ingest.identity.http import TokenHttp
 from ingest.identity.keeper import Keeper
 from ingest.identity.proof import Proof
 from ingest.identity.turns import Turns
+from ingest.model.credential import CredentialStatus
 from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Entra, Region
@@ -91,13 +93,22 @@ class Tokens:
         self._credential = Credential(
             keeper=keeper, monotonic=clock.monotonic, metrics=metrics, log=log
         )
+        self._expiry = Expiry(
+            keeper=keeper,
+            warn_days=settings.expiry_warning_days,
+            unix=clock.unix,
+            metrics=metrics,
+            log=log,
+        )
         self._threads = ThreadPoolExecutor(settings.token_threads, "token")
         self._held: dict[str, _Held] = {}
-        self._turns = Turns(settings.token_threads)
+        threads = settings.token_threads
+        self._turns = Turns(lambda: min(self._credential.at_once or threads, threads))
         self._flights: dict[str, _Flight] = {}
 
     async def __aenter__(self) -> Self:
         """Nothing is asked for before somebody needs it."""
+        self._expiry.look()
         return self
 
     async def __aexit__(
@@ -113,6 +124,10 @@ class Tokens:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._http.close()
+
+    def credential(self) -> CredentialStatus:
+        """Return how the application's credential is doing."""
+        return self._expiry.status(is_rejected=self._credential.is_rejected)
 
     async def get(self, tenant: Tenant, *, due: float | None = None) -> str:
         """Return a token that holds for at least another minute.
@@ -182,7 +197,8 @@ class Tokens:
 
     def _note(self, tenant: Tenant, done: "asyncio.Task[str]") -> None:
         error = None if done.cancelled() else done.exception()
-        if error is not None:
+        is_said = isinstance(error, CredentialRejected) and error.is_confirmed
+        if error is not None and not is_said:
             self._log.warning(
                 "token_renewal_failed",
                 tenant=tenant.id,
@@ -196,6 +212,7 @@ class Tokens:
             return await self._request(tenant)
 
     async def _request(self, tenant: Tenant) -> str:
+        self._expiry.look()
         proof = self._credential.take()
         while True:
             try:
@@ -204,7 +221,7 @@ class Tokens:
                 # What is said of a former one, while another is there already, is no news.
                 successor = self._credential.successor(proof)
                 if successor is None:
-                    self._credential.refused(tenant.id, error)
+                    error.is_confirmed = self._credential.refused(tenant.id, error)
                     raise
                 proof = successor
 
@@ -228,7 +245,7 @@ class Tokens:
             self._threads,
             lambda: self._entra.acquire(tenant, resource=resource, proof=proof),
         )
-        self._credential.accepted()
+        self._credential.accepted(proof)
         advise(
             granted.token,
             tenant=tenant,

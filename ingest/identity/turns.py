@@ -3,23 +3,27 @@
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
 class Turns:
-    """A semaphore whose queue is in order of `due`; those who give up waiting leave no trace."""
+    """A semaphore whose queue is in order of `due`; those who give up waiting leave no trace.
 
-    def __init__(self, width: int) -> None:
-        self._free = width
+    `width` is asked whenever somebody comes or leaves: it may change while turns are had, and only then.
+    """
+
+    def __init__(self, width: Callable[[], int]) -> None:
+        self._width = width
+        self._taken = 0
         self._queue: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
 
     @asynccontextmanager
     async def turn(self, due: float) -> AsyncIterator[None]:
         """Wait for a turn, and have it until the context is left."""
-        if self._free:
-            self._free -= 1
+        if self._taken < self._width():
+            self._taken += 1
         else:
             called = asyncio.get_running_loop().create_future()
             # Those due at the same time in the order in which they came.
@@ -36,9 +40,10 @@ class Turns:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        while self._queue:
+        self._taken -= 1
+        width = self._width()
+        while self._queue and self._taken < width:
             _due, _number, called = heapq.heappop(self._queue)
             if not called.done():
+                self._taken += 1
                 called.set_result(None)
-                return
-        self._free += 1

@@ -10,6 +10,7 @@ _TOO_SOON_SECONDS = 1.0
 _FAILING_CAP_SECONDS = 600.0
 _OVERDUE_SHARE = 0.1
 _PARKED_DOUBLINGS = 4
+_CREDENTIAL_PROBE_SECONDS = 60.0
 RARE_PROBE_SECONDS = 3600.0
 """A wait that the API asked for beyond this becomes a state with a probe this often."""
 
@@ -63,6 +64,14 @@ class Schedule:
     def while_parked(self, probes: int, chance: float) -> float:
         """Return the wait before the next probe of a parked tenant."""
         return self.parked_probe * 2.0 ** min(probes, _PARKED_DOUBLINGS) * (0.75 + 0.5 * chance)
+
+    def while_credential_refused(self, probes: int, chance: float) -> float:
+        """Return the wait before the next attempt of a tenant that our own credential is refused for.
+
+        A minute at most before the first: whoever mends it looks whether everybody is read again.
+        """
+        first = min(self.parked_probe, _CREDENTIAL_PROBE_SECONDS)
+        return first * 2.0 ** min(probes, _PARKED_DOUBLINGS) * (0.5 + 0.5 * chance)
 
     def reconcile_first(self, tenant: str, since_last: float) -> float:
         """Return the wait before the first reconciling reading after a start.

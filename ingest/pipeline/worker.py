@@ -228,15 +228,21 @@ class Worker:
 
     def _failed(self, error: IngestError, cycle: Cycle) -> float:
         chance = self._rng.random()
-        self._report(cycle, outcome=code_of(error), error=str(error))
+        # What is said of our credential once need not be said of each tenant each minute.
+        confirmed = isinstance(error, CredentialRejected) and error.is_confirmed
+        if not confirmed or self._status.code != code_of(error):
+            self._report(cycle, outcome=code_of(error), error=str(error))
         trouble = trouble_of(error, was_read=self._status.fresh_at is not None)
         self._turn(trouble.state, trouble.code, trouble.reason, trouble.blame)
         match error:
             case Throttled():
                 return obeyed_wait(error.retry_after, self._schedule.after_failure(1, chance))
             case CredentialRejected():
-                # No longer waits each time: to ask costs no call while the credential is known bad.
-                return self._schedule.while_parked(0, chance)
+                if error.is_confirmed:
+                    # No longer waits each time: to ask costs no call.
+                    return self._schedule.while_credential_refused(0, chance)
+                self._probes += 1
+                return self._schedule.while_credential_refused(self._probes - 1, chance)
         if trouble.state is State.FAILING:
             self._failures += 1
             return self._schedule.after_failure(self._failures, chance)

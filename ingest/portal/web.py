@@ -11,9 +11,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from ingest.errors import SettingsError
+from ingest.model.credential import CredentialStatus
 from ingest.model.status import WELL, FeedStatus, State, described, instant_text
 from ingest.pipeline.ports import Clock
+from ingest.portal.listener import Listener
 from ingest.settings.models import Listen
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -29,6 +30,7 @@ class Portal:
         ready: what keeps the daemon from doing its work, in words; nothing where it does.
         snapshot: how every feed is doing.
         delivery: what is promised, and what the brokers can do.
+        credential: how the application's own credential is doing.
         clock: local time.
         log: for the address.
     """
@@ -41,14 +43,15 @@ class Portal:
         ready: Callable[[], list[str]],
         snapshot: Callable[[], Iterable[FeedStatus]],
         delivery: Callable[[], Mapping[str, str]],
+        credential: Callable[[], CredentialStatus],
         clock: Clock,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
-        self._settings = settings
         self._registry = registry
         self._ready = ready
         self._snapshot = snapshot
         self._delivery = delivery
+        self._credential = credential
         self._clock = clock
         self._log = log
         # A fleet's metrics take a while to write; in a thread they hold the loop for moments only.
@@ -62,8 +65,12 @@ class Portal:
                 web.get("/status", self._status),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        self.url = ""
+        self._listener = Listener(app, host=settings.host, port=settings.port, section="listen")
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return self._listener.url
 
     async def __aenter__(self) -> Self:
         """Listen.
@@ -71,24 +78,12 @@ class Portal:
         Raises:
             SettingsError: the address cannot be listened on.
         """
-        settings = self._settings
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, settings.host, settings.port).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            problem = (
-                f"listen.host, listen.port: cannot listen on {settings.host}:{settings.port}: "
-                f"{error.strerror or error}; choose another (0 takes a free port)"
-            )
-            raise SettingsError([problem]) from None
-        host, port, *_ = self._runner.addresses[0]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        await self._listener.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop listening."""
-        await self._runner.cleanup()
+        await self._listener.__aexit__()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _livez(self, _: web.Request) -> web.Response:
@@ -128,10 +123,12 @@ class Portal:
         chosen = [s for s in statuses if wanted is None or s.state == wanted]
         # The unwell first, since a list may be cut.
         chosen.sort(key=lambda status: (status.state in WELL, status.since))
+        now = self._clock.unix()
         return msgspec.json.encode(
             {
-                "now": instant_text(self._clock.unix()),
+                "now": instant_text(now),
                 **self._delivery(),
+                "credential": self._credential().described(now),
                 "tenants": len(statuses),
                 "states": states,
                 "shown": min(limit, len(chosen)),

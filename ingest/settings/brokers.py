@@ -1,6 +1,5 @@
 """How the brokers are reached and who we are to them; the checks that no field can make alone."""
 
-import ipaddress
 import re
 import ssl
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr
 
 from ingest.settings.files import Path_, Problems, check_authorities, check_secret, unreadable
+from ingest.settings.hosts import is_loopback
 from ingest.settings.section import File, Section
 
 TokenUrl = Annotated[str, Field(pattern=r"^https://[^/\s@?#]+/[^\s?#]*$")]
@@ -185,8 +185,4 @@ def _check_sasl(sasl: Mapping[str, Any]) -> Problems:
 
 
 def _is_loopback(server: str) -> bool:
-    host = re.sub(r"^\[(.*)\]$", r"\1", server.rpartition(":")[0])
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback(re.sub(r"^\[(.*)\]$", r"\1", server.rpartition(":")[0]))

@@ -34,6 +34,9 @@ def check_credential(entra: Mapping[str, Any]) -> Problems:
         for name in _BESIDE_CERTIFICATE:
             if entra.get(name) is not None:
                 yield (*_AT, name), "means nothing without certificate_file; remove it"
+    if _KINDS[0] not in given and entra.get("client_secret_expires") is not None:
+        words = "means nothing without client_secret_file; remove it"
+        yield (*_AT, "client_secret_expires"), words
     if _KINDS[0] in given:
         yield from check_secret(_AT, "client_secret", entra)
     token = entra.get("federated_token_file")

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ingest.errors import SettingsError
+from ingest.settings.admin import check_admin
 from ingest.settings.brokers import check_brokers
 from ingest.settings.consent import check_consent
 from ingest.settings.credentials import check_credential
@@ -259,6 +260,8 @@ def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
         yield from check_brokers(kafka)
     if isinstance(content.get("consent"), dict):
         yield from check_consent(content["consent"])
+    if isinstance(content.get("admin"), dict):
+        yield from check_admin(content["admin"])
     yield from check_tenants(content)
 
 

@@ -4,6 +4,7 @@ A component is given its section, never the whole. The docstring under a field i
 `docs/configuration.md` and in the schema.
 """
 
+from datetime import date
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 
 from ingest.model.route import Route
 from ingest.model.tenant import Tenant, is_guid, labels_of
+from ingest.settings.admin import Admin
 from ingest.settings.brokers import Sasl, Tls
 from ingest.settings.consent import Consent
 from ingest.settings.section import File, Section
@@ -30,6 +32,7 @@ SecondsOrNone = Annotated[float, Field(ge=0, le=_LONGEST)]
 Server = Annotated[
     str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"), AfterValidator(_port)
 ]
+Day = Annotated[date, Field(strict=False)]
 HeaderText = Annotated[str, Field(pattern=r"^[!-~]([ -~]*[!-~])?$")]
 Host = Annotated[str, Field(pattern=r"^https://[^/\s@?#]+$")]
 
@@ -46,6 +49,10 @@ class Entra(Section):
 
     client_secret_file: File | None = None
     """A file that holds the secret; white space around it is ignored."""
+
+    client_secret_expires: Day | None = None
+    """The day on which the secret expires (UTC), such as 2027-03-31, as the Entra portal shows it: nothing
+    else can tell. It counts until another secret is put into the file."""
 
     certificate: SecretStr | None = None
     """The application's certificate and its RSA key: PEM, or a PFX in base64. Better: `certificate_file`."""
@@ -65,6 +72,9 @@ class Entra(Section):
     federated_token_file: File | None = None
     """A file with another issuer's token for the application, as Kubernetes' workload identity writes it
     (`AZURE_FEDERATED_TOKEN_FILE`)."""
+
+    expiry_warning_days: int = Field(default=30, ge=0, le=3650)
+    """From so many days before a secret's or certificate's end on it is told of, once a day."""
 
     login_url: Host = "https://login.microsoftonline.com"
     """The login host of the cloud that the application is registered in."""
@@ -370,6 +380,7 @@ class Settings(Section):
     poll: Poll = Poll()
     listen: Listen = Listen()
     consent: Consent = Consent()
+    admin: Admin = Admin()
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
     shutdown: Shutdown = Shutdown()

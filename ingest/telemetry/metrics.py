@@ -131,6 +131,14 @@ CATALOGUE: dict[str, Described] = {
     "credential_rejected": Described(
         "gauge", "1 while Entra ID refuses our credential for more than one tenant."
     ),
+    "credential_expires_timestamp_seconds": Described(
+        "gauge",
+        "When our credential expires; absent where nobody knows.",
+        {"kind": ()},
+    ),
+    "consents_total": Described(
+        "counter", "Visits to the consent page, by what came of them.", {"outcome": ("active",)}
+    ),
     "transactions_total": Described(
         "counter",
         "Kafka transactions, by outcome.",
@@ -310,6 +318,7 @@ class IdentityMetrics:
         self._requests = _counter(registry, "token_requests_total")
         self._seconds = _histogram(registry, "token_request_seconds")
         self._rejected = _gauge(registry, "credential_rejected")
+        self._ends = _gauge(registry, "credential_expires_timestamp_seconds")
 
     def request(self, *, outcome: str, seconds: float) -> None:
         """Count one token request that ended."""
@@ -319,6 +328,23 @@ class IdentityMetrics:
     def credential(self, *, rejected: bool) -> None:
         """Say whether our credential is refused for more than one tenant."""
         self._rejected.set(int(rejected))
+
+    def credential_ends(self, kind: str, unix: float | None) -> None:
+        """Say when our credential expires."""
+        self._ends.clear()
+        if unix is not None:
+            self._ends.labels(kind).set(unix)
+
+
+class ConsentMetrics:
+    """Counts visits to the consent page."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._outcomes = _counter(registry, "consents_total")
+
+    def came_to(self, outcome: str) -> None:
+        """Count what came of one."""
+        self._outcomes.labels(outcome).inc()
 
 
 class SinkMetrics:

@@ -32,7 +32,7 @@ from ingest.settings.models import Region, Source
 from ingest.simulator.audit import Audit, Observed, Where
 from ingest.simulator.cloud import REGION, Plan, SimulatedCloud
 from ingest.simulator.verdict import Verdict
-from ingest.source.client import DefenderSource
+from ingest.source.client import DefenderSource, TokenSource
 from ingest.telemetry.metrics import PipelineMetrics, RuntimeMetrics, SourceMetrics
 from tests.fakes.clock import LoopClock
 from tests.fakes.commit_log import MemoryCommitLog
@@ -83,6 +83,8 @@ class World:
         reach: Reach = REACH,
         interval: float = 10.0,
         reconcile_interval: float = 60.0,
+        parked_probe: float = 30.0,
+        tokens: Callable[["World"], TokenSource] | None = None,
     ) -> None:
         self.clock = Clock(epoch=EPOCH)
         self.log = MemoryCommitLog(max_record_bytes=LIMIT)
@@ -91,9 +93,10 @@ class World:
         self._reach = reach
         self._interval = interval
         self._schedule = Schedule(
-            interval=interval, reconcile_interval=reconcile_interval, parked_probe=30.0
+            interval=interval, reconcile_interval=reconcile_interval, parked_probe=parked_probe
         )
         self._starts = 0
+        self._tokens = tokens or (lambda world: Tokens(world.cloud))
         # Made before any loop runs: virtual time begins with the test, not with its fixtures.
         self.cloud = SimulatedCloud(plan=plan, clock=self._now, key=key)
         self.tenants = [Tenant(c.id, c.name, REGION) for c in self.cloud.customers.values()]
@@ -118,7 +121,7 @@ class World:
             settings=self._settings,
             regions={REGION: Region(api_url="https://api.test")},
             ca_file=None,
-            tokens=Tokens(self.cloud),
+            tokens=self._tokens(self),
             clock=self.clock,
             metrics=SourceMetrics(registry),
             log=SILENT,
@@ -197,8 +200,9 @@ class World:
         """Let virtual time pass, and note every state that a tenant is in."""
         for _ in range(int(seconds)):
             await asyncio.sleep(1.0)
-            for tenant in self.tenants:
-                self.seen.setdefault(tenant.id, set()).add(self.status(tenant).state)
+            assert self.fleet is not None
+            for status in self.fleet.snapshot():
+                self.seen.setdefault(status.feed.tenant, set()).add(status.state)
 
     async def until(self, holds: Callable[[], bool], *, seconds: float) -> None:
         for _ in range(int(seconds)):

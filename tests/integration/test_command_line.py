@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,6 +137,12 @@ async def make_topics(broker: EmbeddedBroker, prefix: str, **changes: Any) -> No
         )
     finally:
         await admin.close()
+
+
+def fetched(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own daemon
+        body: bytes = answer.read()
+    return body.decode()
 
 
 def on(broker: EmbeddedBroker, **more: Any) -> dict[str, Any]:
@@ -355,3 +363,22 @@ def test_a_second_signal_means_now(embedded_kafka, written, start):
     daemon.resume()
     assert daemon.wait(timeout=15) in (128 + signal.SIGINT, 128 + signal.SIGTERM), daemon.tail()
     assert '"event": "stopping"' not in daemon.out.read_text()
+
+
+def test_every_replica_shows_the_tenants_that_any_of_them_reads(embedded_kafka, written, start):
+    prefix = f"t{uuid.uuid4().hex[:8]}"
+    config = written(kafka=on(embedded_kafka, prefix=prefix), admin={"port": 0})
+    replicas = [start(config), start(config)]
+    for replica in replicas:
+        says(replica, "started")
+        said = map(json.loads, replica.out.read_text().splitlines())
+        url = next(line["url"] for line in said if line["event"] == "admin_listening")
+        deadline = time.monotonic() + 60
+        shown: list[dict[str, Any]] = [{}]
+        # Its login host is nobody's, which is ours to mend.
+        while shown[0].get("code") != "entra_network" and time.monotonic() < deadline:
+            time.sleep(0.1)
+            shown = json.loads(fetched(f"{url}/api/v1/tenants"))["shown"]
+        (one,) = shown
+        assert (one["name"], one["state"], one["must_act"]) == ("contoso", "failing", "us")
+        assert "contoso" in fetched(f"{url}/tenants/{one['tenant']}")

@@ -1,14 +1,21 @@
 """Generated pages are fresh, and no page points at what is not there."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from ingest import errors
 from ingest.cli import main
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [
+        *(ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "helm/defender-ingest/README.md"),
+        *(ROOT / "docs").rglob("*.md"),
+    ]
+)
 SCHEMAS = ["alert", "alert-envelope", "quarantine", "tenant", "tenant-status"]
 GENERATED = [
     *("config/schema.json", "docs/configuration.md", "docs/metrics.md"),
@@ -62,3 +69,19 @@ def test_every_relative_link_leads_somewhere(page):
 def test_links_are_looked_at():
     # Were the pattern wrong, no link would ever be dead.
     assert sum(len(LINK.findall(page.read_text())) for page in PAGES) >= 5
+
+
+def test_every_exit_code_of_an_error_is_in_the_table_of_exit_codes():
+    table = (ROOT / "docs" / "operations.md").read_text().partition("| exit code | meaning")[2]
+    codes = {
+        code
+        for kind in vars(errors).values()
+        if isinstance(code := getattr(kind, "exit_code", None), int)
+    }
+    codes |= {errors.CommandRefused("x", usage=True).exit_code, os.EX_SOFTWARE}
+    listed = {
+        int(number)
+        for row in table.split("\n\n")[0].splitlines()[1:]
+        for number in re.findall(r"\d+", row.split("|")[1])
+    }
+    assert codes <= listed

@@ -4,6 +4,7 @@ import json
 import uuid
 
 from ingest.commands.listing import Listing
+from ingest.commands.paint import Paint
 from ingest.errors import Blame, StatusUnreadable
 from ingest.model.report import decode_report, encode_report
 from ingest.model.roster import Origin, Registration, Standing
@@ -161,3 +162,16 @@ def test_a_state_of_a_later_version_is_shown_first():
 
 def _fields(report):
     return {name: getattr(report, name) for name in report.__slots__}
+
+
+def test_on_a_terminal_those_that_are_not_well_have_the_colour_of_their_state():
+    lines = list(listing().as_table(None, Paint(enabled=True)))
+    plain = list(listing().as_table(None))
+    assert lines[0] == f"\x1b[1m{plain[0]}\x1b[0m"
+    colours = dict(zip(plain[1:], lines[1:], strict=True))
+    for line, coloured in colours.items():
+        if "  parked  " in line or "  unread  " in line:
+            assert coloured == f"\x1b[31m{line}\x1b[0m"
+        if "  healthy  " in line:
+            assert coloured == line
+    assert any(line != coloured for line, coloured in colours.items())

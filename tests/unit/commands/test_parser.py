@@ -1,5 +1,6 @@
 """The words of the command, and mistakes in them that need no broker to be seen."""
 
+import json
 import os
 
 import pytest
@@ -82,3 +83,28 @@ def test_a_configuration_with_mistakes_is_told_as_ever(tmp_path, capsys):
     path.write_text("kafak: {}")
     assert main(["tenants", "list", "--config", str(path)]) == os.EX_CONFIG
     assert "did you mean kafka?" in capsys.readouterr().err
+
+
+def test_a_program_is_told_in_json_also_of_what_is_refused(config, capsys):
+    words = ["tenants", "add", "contoso", "--name", "c", "--json", "--config", config]
+    assert main(words) == os.EX_USAGE
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert (result["exit_code"], result["said"]) == (os.EX_USAGE, [])
+    assert said.err == f"defender-ingest: {result['error']}\n"
+
+
+def test_a_configuration_is_told_in_json(config, tmp_path, capsys):
+    assert main(["check-config", "--json", "--config", config]) == os.EX_OK
+    assert json.loads(capsys.readouterr().out) == {"file": config, "problems": [], "tenants": 0}
+    path = tmp_path / "wrong.yaml"
+    path.write_text("kafak: {}")
+    assert main(["check-config", "--json", "--config", str(path)]) == os.EX_CONFIG
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    assert any("did you mean kafka?" in one for one in problems)
+
+
+def test_topics_in_json_are_no_commands_of_other_tools(config, capsys):
+    words = ["topics", "--json", "--kafka-topics", "--config", config]
+    assert main(words) == os.EX_USAGE
+    assert "--json shows the topics" in capsys.readouterr().err

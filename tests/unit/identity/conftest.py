@@ -18,6 +18,10 @@ class Ledger(IdentityMetrics):
     def rejected(self) -> float | None:
         return self.registry.get_sample_value("defender_ingest_credential_rejected")
 
+    def ends(self, kind: str) -> float | None:
+        name = "defender_ingest_credential_expires_timestamp_seconds"
+        return self.registry.get_sample_value(name, {"kind": kind})
+
     def requests(self, outcome: str) -> float:
         name = "defender_ingest_token_requests_total"
         return self.registry.get_sample_value(name, {"outcome": outcome}) or 0.0

@@ -19,7 +19,7 @@ async def take(turns, due, had):
 @asynccontextmanager
 async def busy(width=1):
     """Turns that are all taken for a second."""
-    turns = Turns(width)
+    turns = Turns(lambda: width)
     tasks = [asyncio.create_task(take(turns, 0, [])) for _ in range(width)]
     await asyncio.sleep(0)
     yield turns
@@ -39,7 +39,7 @@ async def test_those_due_first_come_first_in_whatever_order_they_ask():
 @pytest.mark.asyncio
 @pytest.mark.looptime
 async def test_no_more_have_a_turn_at_once_than_may():
-    turns, had = Turns(3), []
+    turns, had = Turns(lambda: 3), []
     waiting = [asyncio.create_task(take(turns, due, had)) for due in range(9)]
     await asyncio.sleep(0.5)
     assert len(had) == 3
@@ -64,12 +64,31 @@ async def test_who_gives_up_just_when_called_passes_the_turn_on():
 @pytest.mark.asyncio
 @pytest.mark.looptime
 async def test_who_fails_in_its_turn_passes_it_on():
-    turns, had = Turns(1), []
+    turns, had = Turns(lambda: 1), []
     with pytest.raises(ValueError, match="mine"):
         async with turns.turn(1):
             raise ValueError("mine")
     await asyncio.wait_for(take(turns, 2, had), 1.5)
     assert had == [2]
+
+
+@pytest.mark.asyncio
+@pytest.mark.looptime
+async def test_a_width_that_changes_while_turns_are_had_holds_from_their_ends_on():
+    width, had = 2, []
+    turns = Turns(lambda: width)
+    waiting = [asyncio.create_task(take(turns, due, had)) for due in range(12)]
+    await asyncio.sleep(0.5)
+    assert len(had) == 2
+    width = 6
+    await asyncio.sleep(1)
+    assert len(had) == 8
+    width = 1
+    await asyncio.sleep(1)
+    assert len(had) == 9
+    await asyncio.gather(*waiting)
+    assert asyncio.get_running_loop().time() == 6
+    assert had == list(range(12))
 
 
 @given(
@@ -78,7 +97,7 @@ async def test_who_fails_in_its_turn_passes_it_on():
 )
 def test_whoever_gives_up_whenever_every_turn_comes_back(width, steps):
     async def run():
-        turns, tasks = Turns(width), []
+        turns, tasks = Turns(lambda: width), []
 
         async def work(due):
             async with turns.turn(due):
@@ -91,6 +110,6 @@ def test_whoever_gives_up_whenever_every_turn_comes_back(width, steps):
             if gives_up:
                 tasks[len(tasks) // 2].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert turns._free == width
+        assert turns._taken == 0
 
     asyncio.run(run())

@@ -44,6 +44,14 @@ def test_a_parked_tenant_is_probed_for_ever_but_slowly(probes, chance):
     assert 225.0 <= SCHEDULE.while_parked(probes, chance) <= 300.0 * 16 * 1.25
 
 
+@given(st.integers(0, 50), st.floats(0, 0.999))
+def test_a_refused_credential_is_tried_within_a_minute_first_and_within_a_quarter_hour_ever(
+    probes, chance
+):
+    assert SCHEDULE.while_credential_refused(0, chance) <= 60.0
+    assert 30.0 <= SCHEDULE.while_credential_refused(probes, chance) <= 60.0 * 16
+
+
 def test_a_wait_that_the_api_asks_for_is_obeyed_to_the_second():
     assert obeyed_wait(17.0, default=3.0) == 17.0
 

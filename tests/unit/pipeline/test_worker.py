@@ -205,13 +205,24 @@ async def test_a_tenant_that_is_parked_again_is_probed_soon_again():
     assert times[6] - times[5] <= PROBE * 1.25
 
 
-async def test_a_credential_that_is_refused_is_ours_to_mend_and_tried_at_a_steady_pace():
+async def test_a_credential_that_is_refused_for_this_tenant_alone_is_tried_ever_more_rarely():
     worker, readings = make()
     readings.always = CredentialRejected("the secret expired", reason="secret_expired")
     status = await status_after(worker, 20_000)
-    times = readings.times()
+    waits = [b - a for a, b in pairwise(readings.times())]
     assert (status.state, status.code, status.blame) == (State.PARKED, "secret_expired", Blame.US)
-    assert max(b - a for a, b in pairwise(times)) <= PROBE * 1.25
+    assert waits[0] <= 60
+    assert all(480 <= wait <= 961 for wait in waits[4:])
+
+
+async def test_a_credential_that_is_refused_for_others_too_is_tried_each_minute_and_told_once():
+    worker, readings = make()
+    readings.always = CredentialRejected("expired", reason="secret_expired", is_confirmed=True)
+    with structlog.testing.capture_logs() as told:
+        status = await status_after(worker, 20_000)
+    assert (status.state, status.code, status.blame) == (State.PARKED, "secret_expired", Blame.US)
+    assert max(b - a for a, b in pairwise(readings.times())) <= 61
+    assert [event["event"] for event in told] == ["sweep_failed", "state_changed"]
 
 
 async def test_a_checkpoint_that_cannot_be_read_parks_the_tenant_for_us():

@@ -8,6 +8,7 @@ from aiohttp import ClientSession
 from prometheus_client import CollectorRegistry, Counter
 
 from ingest.errors import Blame
+from ingest.model.credential import CredentialStatus
 from ingest.model.status import FeedStatus, State
 from ingest.model.tenant import FeedKey
 from ingest.portal.web import Portal
@@ -35,6 +36,7 @@ class Stand:
         self.statuses: list[FeedStatus] = []
         self.registry = CollectorRegistry()
         self.counter = Counter("tried", "A counter.", registry=self.registry)
+        self.credential = CredentialStatus("secret", "entra.client_secret_file", None, 30, False)
         self.render: Callable[[], list[FeedStatus]] = lambda: self.statuses
 
     def _snapshot(self) -> list[FeedStatus]:
@@ -47,6 +49,7 @@ class Stand:
             ready=lambda: self.reasons,
             snapshot=self._snapshot,
             delivery=lambda: {"delivery": "exactly_once"},
+            credential=lambda: self.credential,
             clock=StillClock(),
             log=structlog.get_logger(),
         )

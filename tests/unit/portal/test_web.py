@@ -7,6 +7,7 @@ from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.errors import Blame, SettingsError
+from ingest.model.credential import CredentialStatus
 from ingest.model.instant import parse_instant
 from ingest.model.status import State
 
@@ -124,6 +125,28 @@ async def test_a_feed_is_described_with_state_reason_since_and_who_must_act(
         }
     ]
     assert parse_instant(content["now"]) > parse_instant(content["feeds"][0]["since"])
+
+
+async def test_our_own_credential_has_its_end_and_its_warning(ask, stand):
+    content = json.loads(await (await ask("/status")).text())
+    assert content["credential"] == {
+        "kind": "secret",
+        "setting": "entra.client_secret_file",
+        "expires_at": None,
+        "rejected": False,
+        "warning": "",
+    }
+    ends = 1_700_000_000.0 + 3.5 * 86_400
+    stand.credential = CredentialStatus("certificate", "entra.certificate_file", ends, 30, True)
+    content = json.loads(await (await ask("/status")).text())
+    assert content["credential"] == {
+        "kind": "certificate",
+        "setting": "entra.certificate_file",
+        "expires_at": "2023-11-18T10:13:20.0000000Z",
+        "rejected": True,
+        "warning": "the application's certificate expires in 3 days, at 2023-11-18T10:13:20.0000000Z: "
+        "renew entra.certificate_file",
+    }
 
 
 async def test_states_are_counted_also_those_that_nobody_is_in(ask, stand, make_status):

@@ -1,5 +1,7 @@
 """The credential in the configuration: one kind of it, and each mistake in it told with its remedy."""
 
+import datetime as dt
+
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -130,3 +132,21 @@ def test_no_value_of_a_certificate_is_shown(taken, pair):
     entra = taken(certificate=pem, certificate_passphrase=WORD)
     assert WORD not in repr(entra)
     assert pem[40:80] not in repr(entra)
+
+
+def test_the_day_on_which_a_secret_expires_is_a_day(desk):
+    for written in ("2027-03-31", dt.date(2027, 3, 31)):
+        entra = desk.load({"entra": {"client_secret_expires": written}}).entra
+        assert entra.client_secret_expires == dt.date(2027, 3, 31)
+    entra = desk.load(ENTRA__CLIENT_SECRET_EXPIRES="2027-03-31").entra
+    assert entra.client_secret_expires == dt.date(2027, 3, 31)
+    for wrong in ("soon", 12, "2027-02-30", "2027-03-31T12:00:00Z"):
+        (problem,) = desk.problems({"entra": {"client_secret_expires": wrong}})
+        assert problem.startswith("FILE: entra.client_secret_expires: ")
+
+
+def test_the_end_of_a_secret_means_nothing_beside_a_certificate(desk, told, pair):
+    path = desk.file("both.pem", as_pem(*pair))
+    assert told(certificate_file=str(path), client_secret_expires="2027-03-31") == [
+        "FILE: entra.client_secret_expires: means nothing without client_secret_file; remove it"
+    ]

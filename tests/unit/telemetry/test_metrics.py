@@ -21,6 +21,7 @@ from ingest.model.window import Reach, Tier
 from ingest.telemetry import metrics as catalogue
 from ingest.telemetry.metrics import (
     CATALOGUE,
+    ConsentMetrics,
     FleetCollector,
     IdentityMetrics,
     PipelineMetrics,
@@ -170,7 +171,8 @@ def test_the_law_that_the_page_promises_holds(busy_feed):
 
 
 def every_class(registry) -> None:
-    for kind in (PipelineMetrics, SourceMetrics, IdentityMetrics, SinkMetrics, RuntimeMetrics):
+    component = (PipelineMetrics, SourceMetrics, IdentityMetrics, ConsentMetrics, SinkMetrics)
+    for kind in (*component, RuntimeMetrics):
         kind(registry)
 
 

@@ -1,0 +1,189 @@
+"""The status page, and the same as JSON: all tenants, whichever replica reads them."""
+
+import asyncio
+import base64
+import binascii
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+
+from ingest.model.showing import document, whole_document
+from ingest.model.status import instant_text
+from ingest.portal.fleet_view import FleetView, Query
+from ingest.portal.listener import Listener
+from ingest.portal.pages import HEADERS
+from ingest.portal.status_pages import fleet_page, tenant_page
+from ingest.settings.admin import Admin
+from ingest.settings.hosts import is_loopback
+
+_JSON_ROWS = 1_000
+_READS = ("GET", "HEAD")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class AdminPortal:
+    """Serves while its context is entered; `url` is known from then on. Nothing is changed by it.
+
+    Args:
+        settings: where to listen.
+        token: returns what lets people in; without it only names of this machine are answered to.
+        view: looks at the tenants.
+        consent_url: returns where a tenant's administrator consents.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Admin,
+        token: Callable[[], str] | None,
+        view: FleetView,
+        consent_url: Callable[[str], str],
+    ) -> None:
+        self._token = token
+        self._view = view
+        self._consent_url = consent_url
+        # Ten thousand tenants take a while to look at; in a thread they hold the loop for moments only.
+        self._thread = ThreadPoolExecutor(1, "admin")
+        app = web.Application(middlewares=[self._guard])
+        app.add_routes(
+            [
+                web.get("/", self._fleet),
+                web.get("/tenants/{tenant}", self._tenant),
+                web.get("/api/v1/tenants", self._fleet_json),
+                web.get("/api/v1/tenants/{tenant}", self._tenant_json),
+            ]
+        )
+        self._listener = Listener(app, host=settings.host, port=settings.port or 0, section="admin")
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return self._listener.url
+
+    async def __aenter__(self) -> Self:
+        """Listen.
+
+        Raises:
+            SettingsError: the address cannot be listened on.
+        """
+        await self._listener.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop listening."""
+        await self._listener.__aexit__()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let in who may see customers; give every answer, errors too, the headers of a page."""
+        try:
+            self._admit(request)
+            return await handler(request)
+        except web.HTTPException as error:
+            error.headers.update(HEADERS)
+            raise
+
+    def _admit(self, request: web.Request) -> None:
+        if self._token is None:
+            # A page elsewhere may have its own name lead here; it cannot have it be one of ours.
+            if not is_loopback(_name(request.host)):
+                raise web.HTTPForbidden(
+                    text="this listener answers to names of this machine only\n"
+                )
+        elif not hmac.compare_digest(_given(request.headers).encode(), self._token().encode()):
+            raise web.HTTPUnauthorized(
+                text="the token of admin.token_file is needed: as a password, or as a bearer token\n",
+                headers={"WWW-Authenticate": 'Basic realm="defender-ingest", charset="UTF-8"'},
+            )
+        if request.method not in _READS:
+            raise web.HTTPMethodNotAllowed(request.method, _READS)
+
+    async def _fleet(self, request: web.Request) -> web.Response:
+        query = _query(request)
+        return await self._aside(lambda: fleet_page(self._view.look(query), query, self._view))
+
+    async def _tenant(self, request: web.Request) -> web.Response:
+        tenant = request.match_info["tenant"].lower()
+
+        def made() -> web.Response:
+            one = self._view.one(tenant)
+            if one is None:
+                raise _unknown()
+            link = self._consent_url(tenant)
+            return tenant_page(one, consent_url=link, view=self._view, now=self._view.now())
+
+        return await self._aside(made)
+
+    async def _fleet_json(self, request: web.Request) -> web.Response:
+        query = _query(request)
+
+        def made() -> web.Response:
+            view = self._view.look(query, rows=_JSON_ROWS)
+            return _json(
+                {
+                    "now": instant_text(view.now),
+                    "tenants": view.total,
+                    "states": view.states,
+                    "late": view.late,
+                    "parked": view.parked,
+                    "matching": view.matching,
+                    "page": min(query.page, view.pages),
+                    "pages": view.pages,
+                    "shown": [document(one) for one in view.rows],
+                }
+            )
+
+        return await self._aside(made)
+
+    async def _tenant_json(self, request: web.Request) -> web.Response:
+        one = self._view.one(request.match_info["tenant"].lower())
+        if one is None:
+            raise _unknown()
+        return _json(whole_document(one))
+
+    async def _aside(self, make: Callable[[], web.Response]) -> web.Response:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, make)
+
+
+def _query(request: web.Request) -> Query:
+    try:
+        return Query.of(request.query)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=f"{error}\n") from None
+
+
+def _unknown() -> web.HTTPNotFound:
+    return web.HTTPNotFound(text="no such tenant is registered\n")
+
+
+def _json(content: object) -> web.Response:
+    headers = {**HEADERS, "Content-Type": "application/json"}
+    return web.Response(body=msgspec.json.encode(content), headers=headers)
+
+
+def _name(host: str) -> str:
+    """Return the name in a `Host` header, without its port; "" where it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _given(headers: Mapping[str, str]) -> str:
+    """Return the token that a request shows; "" where it shows none."""
+    scheme, _, words = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return words.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(words, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeError):
+        return ""
