@@ -15,6 +15,7 @@ from tests.harness.prometheus import Labels, Prometheus, filled_in
 
 COLUMN, LINE, GAP = 50, 30, 4
 _POINTS = 120
+_DAY = 86_400
 _COLORS = {
     "green": "#73bf69",
     "light-green": "#96d98d",
@@ -99,6 +100,8 @@ def _seconds(value: float) -> str:
         return f"{1000 * value:.3g} ms" if value else "0 s"
     if abs(value) < 60:
         return f"{value:.3g} s"
+    if abs(value) >= 2 * _DAY:
+        return f"{value / _DAY:.3g} days"
     minutes, seconds = divmod(round(value), 60)
     return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
 
