@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.simulator.broker import EmbeddedBroker
 from ingest.simulator.processes import Child
-from ingest.telemetry.metrics import CATALOGUE, PREFIX
+from ingest.telemetry.catalogue import CATALOGUE, PREFIX
 
 PROGRAM = (sys.executable, "-m", "ingest")
 PROMTOOL = shutil.which("promtool")

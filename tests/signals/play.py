@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ingest.simulator.audit import Observed, Where
 from ingest.simulator.trial import Trial
 from ingest.simulator.verdict import Verdict
-from ingest.telemetry.metrics import PREFIX
+from ingest.telemetry.catalogue import PREFIX
 from tests.harness.prometheus import DASHBOARD, Labels, Prometheus, filled_in
 from tests.harness.watched import Watched
 
