@@ -45,9 +45,9 @@ from ingest.sink.log import KafkaCommitLog
 from ingest.sink.registrar import Registrar
 from ingest.sink.secret import Secret
 from ingest.source.client import DefenderSource
+from ingest.telemetry.fleet import FleetCollector
 from ingest.telemetry.metrics import (
     ConsentMetrics,
-    FleetCollector,
     IdentityMetrics,
     PipelineMetrics,
     RuntimeMetrics,

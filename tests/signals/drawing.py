@@ -15,8 +15,10 @@ from tests.harness.prometheus import Labels, Prometheus, filled_in
 
 COLUMN, LINE, GAP = 50, 30, 4
 _POINTS = 120
+_DAY = 86_400
 _COLORS = {
     "green": "#73bf69",
+    "light-green": "#96d98d",
     "yellow": "#fade2a",
     "orange": "#ff9830",
     "red": "#f2495c",
@@ -89,11 +91,17 @@ def said(value: float, unit: str) -> str:
     return _UNITS[unit](value) if math.isfinite(value) else "no data"
 
 
+def _short(value: float) -> str:
+    return f"{value / 1000:.3g} K" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
 def _seconds(value: float) -> str:
     if abs(value) < 1:
         return f"{1000 * value:.3g} ms" if value else "0 s"
     if abs(value) < 60:
         return f"{value:.3g} s"
+    if abs(value) >= 2 * _DAY:
+        return f"{value / _DAY:.3g} days"
     minutes, seconds = divmod(round(value), 60)
     return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
 
@@ -104,13 +112,13 @@ def _bytes(value: float) -> str:
 
 
 _UNITS: dict[str, Callable[[float], str]] = {
-    "short": lambda value: f"{value / 1000:.3g} K" if abs(value) >= 10_000 else f"{value:.4g}",
+    "short": _short,
     "percentunit": lambda value: f"{100 * value:.3g} %",
     "s": _seconds,
     "dtdurations": _seconds,
     "bytes": _bytes,
-    "reqps": lambda value: f"{value:.3g} req/s",
-    "ops": lambda value: f"{value:.3g} /s",
+    "reqps": lambda value: f"{_short(value)} req/s",
+    "ops": lambda value: f"{_short(value)} /s",
 }
 
 
@@ -194,7 +202,7 @@ class _Plot:
         self._box, self._span, self._unit = box, span, unit
         self._x, self._w = box.x + 66, box.w - 80
         self._y, self._h = box.y + 34, box.h - 84
-        self._ticks = _ticks(most, 4, binary=unit == "bytes")
+        self._ticks = _ticks(most, unit)
 
     def x(self, at: float) -> float:
         return self._x + self._w * (at - self._span.since) / (self._span.until - self._span.since)
@@ -211,7 +219,7 @@ class _Plot:
             y = self.y(tick)
             lines.append(f'<path d="M{self._x:g} {y:.1f}h{self._w:g}" class="g"/>')
             lines.append(_text(self._x - 6, round(y + 4, 1), said(tick, self._unit), "e"))
-        for at in _minutes(self._span):
+        for at in _minutes(self._span, at_most=int(self._w / 60)):
             clock = time.strftime("%H:%M", time.gmtime(at))
             lines.append(_text(round(self.x(at), 1), self._y + self._h + 16, clock, "m"))
         return lines
@@ -276,20 +284,24 @@ def _most(series: list[Points], *, stacked: bool) -> float:
     return max(sums.values(), default=0)
 
 
-def _ticks(most: float, wanted: int, *, binary: bool) -> list[float]:
-    """Return round numbers from 0 to at least the most."""
+def _ticks(most: float, unit: str) -> list[float]:
+    """Return a few numbers that are round in the unit, from 0 to at least the most."""
     if most <= 0:
         return [0.0, 1.0]
-    rough = most / wanted
+    rough = most / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
-    if binary:
+    if unit == "bytes":
         step = 2.0 ** math.ceil(math.log2(rough))
+    elif unit == "s" and rough > 15:
+        step = next(one for one in (30, 60, 120, 300, 600, 1800, 3600) if one >= min(rough, 3600))
     return [step * number for number in range(math.ceil(most / step - 1e-9) + 1)]
 
 
-def _minutes(span: Span) -> list[float]:
-    step = next(one for one in (60, 120, 300, 600, 1800) if (span.until - span.since) / one <= 6)
+def _minutes(span: Span, *, at_most: int) -> list[float]:
+    """Return full minutes, with room for their words between."""
+    whole = span.until - span.since
+    step = next(one for one in (60, 120, 300, 600, 1800, 3600) if whole / one <= min(6, at_most))
     first = math.ceil(span.since / step) * step
     return [at for at in range(first, int(span.until), step) if at - span.since > step / 4]
 

@@ -7,6 +7,7 @@ and comes back.
 
 import argparse
 import asyncio
+import datetime as dt
 import json
 import sys
 import tempfile
@@ -62,7 +63,11 @@ def main() -> int:
         *("--poll-interval", "10", "--backlog", "20", "--births-per-minute", "120"),
         *("--version-seconds", "60", "--no-limits"),
     ]
-    changes = {"source": {"calls_per_minute": 600, "calls_per_hour": 3600}}
+    expires = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=90)
+    changes = {
+        "source": {"calls_per_minute": 600, "calls_per_hour": 3600},
+        "entra": {"client_secret_expires": expires.isoformat()},
+    }
     with (
         tempfile.TemporaryDirectory() as folder,
         watched(Path(folder), *flags, changes=changes) as run,

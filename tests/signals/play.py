@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ingest.simulator.audit import Observed, Where
 from ingest.simulator.trial import Trial
 from ingest.simulator.verdict import Verdict
-from ingest.telemetry.metrics import PREFIX
+from ingest.telemetry.catalogue import PREFIX
 from tests.harness.prometheus import DASHBOARD, Labels, Prometheus, filled_in
 from tests.harness.watched import Watched
 
@@ -136,7 +136,8 @@ async def play(run: Watched) -> Seen:
         while await trial.behind():
             await trial.follow(seconds=0.5)
         alerts = sum(one.where is Where.ALERTS for one in observed)
-        settled = f"sum({PREFIX}alerts_published_total) == {alerts} and {healthy}"
+        reconciled = f'sum({PREFIX}reconciled_tenants{{within_seconds="7200"}}) == {TENANTS}'
+        settled = f"sum({PREFIX}alerts_published_total) == {alerts} and {healthy} and {reconciled}"
         dark = "DefenderIngestTenantDark"
         await run.until(
             lambda: bool(ask.query(settled)) and dark not in {name for name, _ in ask.alerts()},

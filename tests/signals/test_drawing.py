@@ -64,6 +64,7 @@ def test_a_line_is_not_drawn_over_a_hole():
         (12.34, "s", "12.3 s"),
         (200, "dtdurations", "3 min 20 s"),
         (120, "s", "2 min"),
+        (90 * 86_400, "dtdurations", "90 days"),
         (5 * 1024**2, "bytes", "5 MiB"),
         (12_345, "short", "12.3 K"),
         (12, "short", "12"),

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from ingest.telemetry.metrics import CATALOGUE, PREFIX
+from ingest.telemetry.catalogue import CATALOGUE, PREFIX
 from tests.harness.prometheus import ROOT, RULES, promtool, series_of
 
 CASES = ROOT / "tests" / "signals" / "rules.test.yaml"
