@@ -35,13 +35,17 @@ class Made:
     def __init__(self):
         self.clock = StillClock()
         self.roster, self.said, self.damaged = {}, {}, {}
+        self.said_of = self.said.get
         self.view = FleetView(
             roster=lambda: self.roster,
             unreadable=lambda: self.damaged,
-            status=self.said.get,
+            status=self._status,
             clock=self.clock,
             late_after=LATE_AFTER,
         )
+
+    def _status(self, tenant):
+        return self.said_of(tenant)
 
     def add(self, number, state=State.HEALTHY, standing=Standing.ACTIVE, **changes):
         tenant = Tenant(guid(number), changes.pop("name", f"Customer {number}"), "eu", ())
