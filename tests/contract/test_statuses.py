@@ -163,7 +163,7 @@ async def test_replicas_that_are_gone_for_good_leave_every_tenant_unread_since(s
             clock=SystemClock(),
             late_after=240,
         )
-        seen = view.look(Query())
+        seen = view.look(Query(), view.registered())
     assert seen.states == {"unread": len(TENANTS)}
     assert all("no replica has reported on it since" in one.reason for one in seen.rows)
 

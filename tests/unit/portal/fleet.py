@@ -47,6 +47,12 @@ class Made:
     def _status(self, tenant):
         return self.said_of(tenant)
 
+    def look(self, query, **options):
+        return self.view.look(query, self.view.registered(), **options)
+
+    def one(self, tenant):
+        return self.view.one(tenant, self.view.registered())
+
     def add(self, number, state=State.HEALTHY, standing=Standing.ACTIVE, **changes):
         tenant = Tenant(guid(number), changes.pop("name", f"Customer {number}"), "eu", ())
         self.roster[tenant.id] = Registration(
