@@ -127,6 +127,7 @@ class AdminPortal:
             return _json(
                 {
                     "now": instant_text(view.now),
+                    "is_told": self._view.is_told(),
                     "tenants": view.total,
                     "states": view.states,
                     "late": view.late,

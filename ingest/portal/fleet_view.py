@@ -112,6 +112,7 @@ class FleetView:
         roster: returns all registrations, as they are then.
         unreadable: returns the tenants whose registration cannot be read, each with why.
         status: returns what was last said of a tenant.
+        is_told: tells whether what was said is known here at all.
         clock: local time.
         late_after: seconds without a complete reading after which a tenant is late.
     """
@@ -122,12 +123,14 @@ class FleetView:
         roster: Callable[[], Mapping[str, Registration]],
         unreadable: Callable[[], Mapping[str, str]],
         status: Callable[[str], Status | None],
+        is_told: Callable[[], bool],
         clock: Clock,
         late_after: float,
     ) -> None:
         self._roster = roster
         self._unreadable = unreadable
         self._status = status
+        self.is_told = is_told
         self._clock = clock
         self._late_after = late_after
         self._kept: tuple[float, list[Seen]] | None = None

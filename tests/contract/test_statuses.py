@@ -160,6 +160,7 @@ async def test_replicas_that_are_gone_for_good_leave_every_tenant_unread_since(s
             roster=lambda: roster,
             unreadable=dict,
             status=board.get,
+            is_told=lambda: board.is_whole,
             clock=SystemClock(),
             late_after=240,
         )

@@ -35,11 +35,12 @@ class Made:
     def __init__(self):
         self.clock = StillClock()
         self.roster, self.said, self.damaged = {}, {}, {}
-        self.said_of = self.said.get
+        self.said_of, self.told = self.said.get, True
         self.view = FleetView(
             roster=lambda: self.roster,
             unreadable=lambda: self.damaged,
             status=self._status,
+            is_told=lambda: self.told,
             clock=self.clock,
             late_after=LATE_AFTER,
         )

@@ -303,3 +303,12 @@ async def test_a_state_that_lasts_shows_how_long(serve, made):
     made.add(1, State.FAILING, since=NOW - 7300)
     shown = await page(await (await serve())("/"))
     assert "2h" in shown.text
+
+
+async def test_a_page_that_knows_nothing_of_what_was_said_says_so(serve, made):
+    made.add(1, None)
+    ask = await serve()
+    assert "is not known here yet" not in (await page(await ask("/"))).text
+    made.told = False
+    assert "is not known here yet" in (await page(await ask("/"))).text
+    assert json.loads(await (await ask("/api/v1/tenants")).text())["is_told"] is False
