@@ -220,6 +220,7 @@ def _admin(
             roster=log.roster.everybody,
             unreadable=log.roster.unreadable,
             status=board.get,
+            is_told=lambda: board.is_whole,
             clock=clock,
             # A status is renewed once a minute, and tells of the reading before.
             late_after=_LATE_INTERVALS * settings.poll.interval_seconds + RENEW_SECONDS,

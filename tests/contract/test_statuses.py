@@ -160,10 +160,11 @@ async def test_replicas_that_are_gone_for_good_leave_every_tenant_unread_since(s
             roster=lambda: roster,
             unreadable=dict,
             status=board.get,
+            is_told=lambda: board.is_whole,
             clock=SystemClock(),
             late_after=240,
         )
-        seen = view.look(Query())
+        seen = view.look(Query(), view.registered())
     assert seen.states == {"unread": len(TENANTS)}
     assert all("no replica has reported on it since" in one.reason for one in seen.rows)
 
