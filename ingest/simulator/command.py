@@ -14,7 +14,7 @@ from pathlib import Path
 from ingest.simulator.certificates import server_context
 from ingest.simulator.cloud import Plan, SimulatedCloud
 from ingest.simulator.config import Fitting, fitting_config, write_config
-from ingest.simulator.credentials import KINDS, TOKEN_SECONDS, Desk, write_secret
+from ingest.simulator.credentials import KINDS, TOKEN_SECONDS, Desk, write_consent_key, write_secret
 from ingest.simulator.faults import FaultError, load_script
 from ingest.simulator.samples import SamplesError, load_answers
 from ingest.simulator.server import SimulatorServer
@@ -88,7 +88,7 @@ def add_parser(
         action="append",
         default=[],
         metavar="URL",
-        help="where a consent may lead back to; can be given several times",
+        help="where a consent may lead back to, such as http://127.0.0.1:9466/consent; several times too",
     )
     parser.add_argument("--no-limits", action="store_true", help="any number of calls is answered")
     parser.add_argument(
@@ -168,6 +168,7 @@ async def _serve(args: argparse.Namespace, cloud: SimulatedCloud, folder: Path) 
                     shards=args.shards,
                     poll_interval=args.poll_interval,
                     listen_port=args.listen_port,
+                    consent_key=write_consent_key(folder),
                 )
                 write_config(args.write_config, fitting_config(cloud, fitting))
             ready = {
