@@ -32,6 +32,8 @@ HEADERS: Mapping[str, str] = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     # Links hold what must not travel on; `no-referrer` would take the origin from our own forms too.
     "Referrer-Policy": "same-origin",
+    # In place of the library's name and version.
+    "Server": "defender-ingest",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "X-Robots-Tag": "noindex, nofollow",

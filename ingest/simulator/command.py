@@ -15,7 +15,7 @@ from ingest.simulator.certificates import server_context
 from ingest.simulator.cloud import Plan, SimulatedCloud
 from ingest.simulator.clouds import NAMES, REGIONS
 from ingest.simulator.config import Fitting, fitting_config, write_config
-from ingest.simulator.credentials import KINDS, TOKEN_SECONDS, Desk, write_secret
+from ingest.simulator.credentials import KINDS, TOKEN_SECONDS, Desk, write_consent_key, write_secret
 from ingest.simulator.faults import FaultError, load_script
 from ingest.simulator.proxy import ForwardProxy
 from ingest.simulator.samples import SamplesError, load_answers
@@ -103,7 +103,7 @@ def add_parser(
         action="append",
         default=[],
         metavar="URL",
-        help="where a consent may lead back to; can be given several times",
+        help="where a consent may lead back to, such as http://127.0.0.1:9466/consent; several times too",
     )
     parser.add_argument("--no-limits", action="store_true", help="any number of calls is answered")
     parser.add_argument(
@@ -199,6 +199,7 @@ async def _serve(args: argparse.Namespace, cloud: SimulatedCloud, folder: Path) 
                     poll_interval=args.poll_interval,
                     listen_port=args.listen_port,
                     proxy=None if proxy is None else proxy.url,
+                    consent_key=write_consent_key(folder),
                 )
                 write_config(args.write_config, fitting_config(cloud, fitting))
             ready = {

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -16,6 +17,7 @@ from ingest.simulator.token_endpoint import DEFENDER
 _RECONCILE_INTERVALS = 6
 _LEAST_LOOK_BACK_SECONDS = 86_400
 _MARGIN_SECONDS = 3600
+_CONSENT, _HERE = "/consent", ("127.0.0.1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Fitting:
     """What the configuration needs beside the cloud itself.
 
     `credential` are keys of its `entra`; `proxy` is the way to a cloud that has names of its own.
+    `consent_key` is a file with the key of invitations: with it, and where a redirect address is on this
+    machine, the daemon has a consent page there.
     """
 
     url: str
@@ -34,6 +38,7 @@ class Fitting:
     poll_interval: float
     listen_port: int
     proxy: str | None = None
+    consent_key: Path | None = None
 
 
 def fitting_config(cloud: SimulatedCloud, fitting: Fitting) -> dict[str, Any]:
@@ -72,6 +77,16 @@ def fitting_config(cloud: SimulatedCloud, fitting: Fitting) -> dict[str, Any]:
     }
     if fitting.proxy is not None:
         content["http"] = {"proxy": fitting.proxy}
+    pages = (url.removesuffix(_CONSENT) for url in cloud.plan.redirect_urls if _is_here(url))
+    page = next(pages, None)
+    if page is not None and fitting.consent_key is not None:
+        content["consent"] = {
+            "url": page,
+            "partner": "Example Security",
+            "contact": "soc@example.com",
+            "key_file": str(fitting.consent_key),
+            "port": urlsplit(page).port or 80,
+        }
     if not cloud.plan.limits:
         content["source"] = {"calls_per_minute": 1_000_000, "calls_per_hour": 60_000_000}
     return content
@@ -91,6 +106,11 @@ def _hosts(cloud: SimulatedCloud, url: str) -> tuple[str, dict[str, Any]]:
         }
         for name, hosts in known.items()
     }
+
+
+def _is_here(url: str) -> bool:
+    here = urlsplit(url)
+    return here.scheme == "http" and here.hostname in _HERE and here.path == _CONSENT
 
 
 def write_config(path: Path, content: dict[str, Any]) -> None:

@@ -241,6 +241,7 @@ async def test_every_answer_forbids_what_a_page_does_not_need(stand):
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["X-Frame-Options"] == "DENY"
+        assert answer.headers["Server"] == "defender-ingest"
         assert answer.headers["Referrer-Policy"] == "same-origin"
         if answer.status != 303:
             policy = answer.headers["Content-Security-Policy"]
