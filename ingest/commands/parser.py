@@ -55,6 +55,11 @@ def add_parser(
 
     listing = act("list", "Show every tenant and how it is doing, the unwell first.")
     listing.add_argument("--state", choices=_STATES, metavar="STATE", help=", ".join(_STATES))
+    listing.add_argument(
+        "--missing-role",
+        metavar="ROLE",
+        help="only those whose token lacks it, with the link to send; asks for a token of each",
+    )
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
 
     adding = act("add", "Register one tenant, to be read from now on.")
@@ -259,7 +264,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
     perform = importlib.import_module(f"ingest.commands.{arguments.room}").perform
     entra = settings.entra
-    given = (entra.client_secret, entra.certificate, entra.certificate_passphrase)
+    given = (
+        *(entra.client_secret, entra.certificate, entra.certificate_passphrase),
+        settings.http.proxy,
+    )
     secrets = [secret.get_secret_value() for secret in given if secret is not None]
     # Always JSON, and every change: the words for people are on standard output.
     level = "debug" if settings.logs.level == "debug" else "info"

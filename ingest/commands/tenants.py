@@ -13,6 +13,7 @@ from ingest.commands.customer import guid_of, labelled, name_of, region_of
 from ingest.commands.desk import Desk, open_desk
 from ingest.commands.listing import Listing
 from ingest.commands.paint import Paint
+from ingest.commands.roles import as_json, as_table, lacking
 from ingest.commands.table import terminal_width
 from ingest.errors import CommandRefused
 from ingest.model.enrolment import (
@@ -76,6 +77,8 @@ class _Acts(Acts):
         return await acts[act]()
 
     async def _list(self) -> int:
+        if self._words.missing_role is not None:
+            return await self._list_lacking(self._words.missing_role)
         async with self._open(make_topics=False) as desk:
             listing = Listing(
                 roster=desk.roster,
@@ -87,6 +90,18 @@ class _Acts(Acts):
         in_json = self._words.json
         table = listing.as_table(terminal_width(), Paint.of_terminal())
         for line in listing.as_json() if in_json else table:
+            self._say(line)
+        return 0
+
+    async def _list_lacking(self, role: str) -> int:
+        async with self._open(make_topics=False) as desk:
+            roster = desk.roster
+        found = await lacking(
+            role, roster.values(), self._settings, clock=self._clock, log=self._log
+        )
+        asked = sum(one.is_read for one in roster.values())
+        lines = as_json(found, role) if self._words.json else as_table(found, role, asked)
+        for line in lines:
             self._say(line)
         return 0
 
@@ -202,7 +217,9 @@ class _Acts(Acts):
     async def _apply(self) -> int:
         words = self._words
         settings = self._settings
-        entries = load_tenants(words.file, settings.regions, settings.kafka.routing)
+        entries = load_tenants(
+            words.file, settings.logins, settings.entra.login_url, settings.kafka.routing
+        )
         wanted = [one.tenant for one in entries]
         signature = self._signature(f"applied from {words.file.name}")
         async with self._open(make_topics=not words.dry_run) as desk:
@@ -267,7 +284,7 @@ class _Acts(Acts):
         return labelled(before, self._words.label)
 
     def _region(self, text: str | None) -> str:
-        return region_of(text, self._settings, self._words.config)
+        return region_of(text, self._settings)
 
     def _tell_of_another_topic(self, before: Tenant, after: Tenant) -> None:
         route = self._settings.kafka.routing

@@ -14,12 +14,18 @@ from ingest.portal.consent_words import Outcome
 _PAUSES = (2.0, 4.0)
 """Seconds between attempts: a consent takes a moment to show at every place of Entra ID."""
 
+_TENURE, _GRANTED = -1, 1.0
+"""Nobody of ours reads a directory that is not registered, so nothing of its budget is spent: one call need
+not wait until it has filled, while an administrator looks at an empty page. Once it is read, its reader has
+a tenure of its own, and a budget that counts as spent."""
+
 _LOOK_BACK = 3600 * TICKS
 
 _OUTCOMES = {
     "not_consented": Outcome.NOT_VISIBLE,
     "unknown_tenant": Outcome.NOT_VISIBLE,
-    "app_disabled": Outcome.NOT_VISIBLE,
+    "app_disabled": Outcome.BLOCKED,
+    "blocked_by_policy": Outcome.BLOCKED,
     "no_permission": Outcome.NO_ROLE,
     "forbidden": Outcome.NO_SERVICE,
     "unauthorized": Outcome.NO_SERVICE,
@@ -67,9 +73,13 @@ class Confirmation:
         return outcome
 
     async def _error(self, tenant: Tenant) -> SourceError | None:
-        now = from_unix(self._clock.unix())
+        now = self._clock.unix()
+        ask = Ask(Box(from_unix(now) - _LOOK_BACK), top=1)
         try:
-            async with self._source.fetch(tenant, Ask(Box(now - _LOOK_BACK), top=1)):
+            # The token first: of a directory that has not consented, nothing is kept.
+            await self._source.prepare(tenant, due=now)
+            self._source.begin(tenant, tenure=_TENURE, granted=_GRANTED)
+            async with self._source.fetch(tenant, ask):
                 return None
         except SourceError as error:
             return error

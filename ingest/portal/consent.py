@@ -20,7 +20,8 @@ from ingest.portal.listener import Listener
 from ingest.portal.pages import HEADERS, page
 from ingest.portal.visitors import Visitors, client_of
 from ingest.settings.consent import CALLBACK, INVITATION, Consent
-from ingest.settings.models import Entra, Region
+from ingest.settings.models import Entra
+from ingest.settings.regions import Region
 from ingest.telemetry.metrics import ConsentMetrics
 
 _COOKIE_BYTES = 24
@@ -30,7 +31,9 @@ _CODE = re.compile(r"\bAADSTS[0-9]{4,8}\b")
 _NOT_ADMINISTRATOR = frozenset(("AADSTS90093", "AADSTS90094", "AADSTS90095"))
 _DECLINED = frozenset(("access_denied", "consent_required", "permission_denied"))
 _ASK_AGAIN = frozenset((Outcome.NOT_VISIBLE, Outcome.BUSY, Outcome.OURS))
-_BEGIN_AGAIN = frozenset((Outcome.NO_ROLE, Outcome.NO_SERVICE, Outcome.OTHER_DIRECTORY))
+_BEGIN_AGAIN = frozenset(
+    (Outcome.NO_ROLE, Outcome.NO_SERVICE, Outcome.BLOCKED, Outcome.OTHER_DIRECTORY)
+)
 _QUIET = frozenset((Outcome.FORGED, Outcome.NOT_BEGUN, Outcome.NOWHERE, Outcome.TOO_MANY))
 """Whatever roams the internet comes to these; they are counted, and logged only at debug."""
 
@@ -92,7 +95,7 @@ class ConsentPage:
                 web.get("/", self._start),
                 web.get(INVITATION + "/{text}", self._start),
                 web.post("/begin", self._begin),
-                web.get(CALLBACK, self._back),
+                web.get(CALLBACK, self._back, allow_head=False),
             ]
         )
         self._listener = Listener(app, host=settings.host, port=settings.port, section="consent")

@@ -23,6 +23,7 @@ class Outcome(StrEnum):
     NOT_VISIBLE = "not_visible"
     NO_ROLE = "no_role"
     NO_SERVICE = "no_service"
+    BLOCKED = "blocked"
     OURS = "ours"
     BUSY = "busy"
     TOO_MANY = "too_many"
@@ -148,6 +149,12 @@ WORDS: dict[Outcome, Told] = {
         "You consented, but Microsoft does not let your alerts be read: most likely the organization has no "
         "Microsoft Defender for Endpoint, or it is not set up yet.",
         "See to that, or ask {partner}. Afterwards open the same invitation again.",
+    ),
+    Outcome.BLOCKED: _bad(
+        "Your organization blocks it",
+        "You consented, but a setting of your directory keeps {partner} from reading: the application is "
+        "disabled there under Enterprise applications, or a Conditional Access policy applies to it.",
+        "Change that, and open the same invitation again.",
     ),
     Outcome.OURS: _bad(
         "This is on our side",

@@ -65,6 +65,19 @@ class Consent(Section):
         """The trusted proxies."""
         return tuple(ipaddress.ip_network(one, strict=False) for one in self.trusted_proxies)
 
+    @field_validator("url")
+    @classmethod
+    def _is_as_browsers_write_it(cls, value: str | None) -> str | None:
+        # They say in `Origin` where a form comes from, and that has to be the very same.
+        if value is None:
+            return None
+        usual = ":443" if value.startswith("https:") else ":80"
+        if not value.isascii() or value != value.lower() or value.endswith(usual):
+            raise ValueError(
+                f"must be as browsers write it: in lower case, in ASCII (punycode), without {usual}"
+            )
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies_are_networks(cls, value: list[str]) -> list[str]:

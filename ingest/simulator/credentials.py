@@ -31,6 +31,14 @@ def write_secret(folder: Path) -> tuple[Path, str]:
     return path, path.read_text(encoding="utf-8").strip()
 
 
+def write_consent_key(folder: Path) -> Path:
+    """Return the file of the key that signs invitations to consent; made once for a folder."""
+    path = folder / "consent-key"
+    if not path.exists():
+        _write(path, f"{secrets.token_hex(32)}\n".encode())
+    return path
+
+
 def make_certificate(
     *, days: float = _DAYS, now: dt.datetime | None = None
 ) -> tuple[rsa.RSAPrivateKey, x509.Certificate]:

@@ -65,7 +65,10 @@ def daemon(names: "TopicNames", *, creates: bool, transacts: bool = True) -> tup
         Right(topic, names.checkpoints, "Write", "checkpoints are committed with their alerts"),
         Right(topic, names.tenants, "Read", "tenants are known, and shared among replicas"),
         Right(
-            topic, names.tenants, "Write", "tenants of the configuration are registered at start"
+            topic,
+            names.tenants,
+            "Write",
+            "tenants of the configuration and of the consent page are registered",
         ),
         Right(
             topic, names.status, "Read", "a tenant's history goes on, and every replica shows all"

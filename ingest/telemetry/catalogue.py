@@ -36,12 +36,13 @@ _STATES = tuple(map(str, State))
 _CALLS = (
     *("ok", "throttled", "unauthorized", "forbidden", "not_found", "cancelled"),
     *("http_400", "http_500", "http_502", "http_503", "http_504"),
-    *("timeout", "network", "tls", "unreadable", "too_large"),
+    *("timeout", "network", "tls", "proxy", "unreadable", "too_large"),
 )
 _TOKENS = (
     *("ok", "not_consented", "service_missing", "no_permission", "cancelled"),
     *("secret_expired", "bad_secret", "bad_certificate", "bad_federation"),
-    *("entra_timeout", "entra_network", "entra_tls", "entra_unwell", "entra_unreadable"),
+    *("bad_assertion", "assertion_expired", "entra_timeout", "entra_network", "entra_tls"),
+    *("entra_proxy", "entra_unwell", "entra_unreadable"),
 )
 _QUARANTINE = (
     *("no_id", "bad_id", "no_time", "bad_time", "not_an_object", "undecodable"),

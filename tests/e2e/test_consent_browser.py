@@ -64,9 +64,12 @@ async def test_an_administrator_consents_and_is_polled_within_seconds(made, pict
             f"{PARTNER} asks to read the security alerts of Contoso Bank"
         )
         assert await browser.value("document.documentElement.lang") == "en"
-        # Nothing lies beyond the edge of a telephone either.
-        assert await browser.value("document.documentElement.scrollWidth <= innerWidth")
         await look(browser, pictures, "1-invitation")
+        # Nothing lies beyond the edge of a telephone either.
+        await browser.size(360, 740)
+        assert await browser.value("document.documentElement.scrollWidth <= innerWidth")
+        await look(browser, pictures, "1-invitation-telephone")
+        await browser.size(900, 1000)
 
         await browser.press("Continue to Microsoft")
         await at_microsoft(browser, declining, "Cancel")

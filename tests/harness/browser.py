@@ -83,14 +83,18 @@ class Browser:
     async def _begin(self) -> Self:
         for domain in ("Page", "Log", "Runtime"):
             await self._tell(f"{domain}.enable")
+        await self.size(900, 1000)
+        return self
+
+    async def size(self, width: int, height: int) -> None:
+        """Make the page as large as some screen, in pixels."""
         await self._tell(
             "Emulation.setDeviceMetricsOverride",
-            width=900,
-            height=1000,
+            width=width,
+            height=height,
             deviceScaleFactor=1,
             mobile=False,
         )
-        return self
 
     async def open_page(self, url: str) -> None:
         """Go to an address, and wait until it has loaded."""

@@ -123,17 +123,9 @@ def installation(
         ready = json.loads(simulator.first_line(timeout=60))
         content = yaml.safe_load(config.read_text())
         (known,) = content["tenants"]
-        key = folder / "consent-key"
-        key.write_text("k" * 40)
-        content["consent"] = {
-            "url": f"http://127.0.0.1:{ports[0]}",
-            "partner": PARTNER,
-            "contact": "soc@example.com",
-            "key_file": str(key),
-            "requests_per_minute": 1000,
-            "confirmations_per_minute": 100,
-            **consent,
-        }
+        generous = {"requests_per_minute": 1000, "confirmations_per_minute": 100}
+        content["consent"] |= {**generous, **consent}
+        assert content["consent"]["partner"] == PARTNER
         config.write_text(yaml.safe_dump(content))
         cloud = RemoteCloud(url=ready["url"], ca_file=Path(ready["ca_file"]))
         made = Installation(folder, known["id"], cloud, ready, ports)

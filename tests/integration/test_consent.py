@@ -1,5 +1,6 @@
 """Onboarding from the invitation to the first poll, and everything that must lead nowhere."""
 
+import json
 import time
 from itertools import islice
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -224,3 +225,31 @@ def test_two_replicas_and_a_restart_know_of_one_use(two):
     active = {one for one, row in rows.items() if row["standing"] == "active"}
     assert active == {two.known, first, second}
     nobody_is_asked_about(two, third)
+
+
+def test_whoever_lacks_a_role_is_listed_with_the_link_to_send(one, fresh):
+    tenant, other = islice(fresh, 2)
+    for name, guid in (("Wingtip", tenant), ("Northwind", other)):
+        assert Administrator(one).consent(one.invite(name), guid).title == "It worked"
+
+    def lacking(role):
+        lines = one.shell("tenants", "list", "--missing-role", role, "--json").splitlines()
+        return {row["tenant"]: row for row in map(json.loads, lines)}
+
+    read = {row["tenant"] for row in one.listed().values() if row["standing"] == "active"}
+    assert lacking("Alert.Read.All") == {}
+    found = lacking("Machine.Read.All")
+    assert found.keys() == read
+    assert found[tenant]["why"] == "lacks Machine.Read.All"
+    link = urlsplit(found[tenant]["link"])
+    assert link.path == f"/{tenant}/v2.0/adminconsent"
+    one.cloud.post("faults", tenant=tenant, kind="roles_missing", seconds=3600)
+    assert lacking("Alert.Read.All").keys() == {tenant}
+    one.cloud.post("faults", tenant=other, kind="entra_error", code=90033, seconds=3600)
+    rows = lacking("Alert.Read.All")
+    assert [rows[other]["lacks"], rows[tenant]["lacks"]] == [False, True]
+    told = one.shell("tenants", "list", "--missing-role", "Alert.Read.All").splitlines()
+    assert told[-1] == (
+        f"1 of {len(read)} tenants that are read lack Alert.Read.All; 1 could not be asked"
+    )
+    assert any(found[tenant]["link"] in line for line in told)

@@ -22,6 +22,7 @@ from ingest.settings.models import Settings
 from ingest.simulator.certificates import server_context
 from ingest.simulator.cloud import Plan, SimulatedCloud
 from ingest.simulator.config import Fitting, fitting_config, write_config
+from ingest.simulator.credentials import write_consent_key
 from ingest.simulator.samples import load_answers
 from ingest.simulator.server import SimulatorServer
 from ingest.simulator.token_endpoint import DEFENDER
@@ -252,6 +253,8 @@ def test_the_command_says_when_it_is_ready_and_ends_on_a_signal(tmp_path, kind, 
         (["--faults", "/no/such/file.yaml"], os.EX_CONFIG, "cannot be read"),
         (["--from", "/no/such/folder"], os.EX_CONFIG, "no mde_"),
         (["--write-config", "x.yaml"], os.EX_USAGE, "--kafka"),
+        (["--regions", "eu"], os.EX_USAGE, "--regions needs --proxy-port"),
+        (["--regions", "eu,mars"], 2, "'mars' is none of commercial, eu,"),
         (["--host", "192.0.2.1"], os.EX_UNAVAILABLE, "cannot listen"),
     ],
 )
@@ -262,3 +265,34 @@ def test_a_mistake_ends_it_with_a_reason(flags, code, words):
     assert done.returncode == code
     assert words in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("http://127.0.0.1:9466/consent", 9466), ("https://onboarding.example.com/consent", None)],
+)
+async def test_a_consent_page_on_this_machine_is_in_the_written_configuration(
+    serve, tmp_path, url, port
+):
+    client = await serve(tenants=3, unconsented=2, redirect_urls=(url,))
+    fitting = Fitting(
+        url=client.url,
+        ca_file=client.ca_file,
+        credential={"client_secret": SECRET},
+        kafka="127.0.0.1:9092",
+        prefix="trial",
+        shards=4,
+        poll_interval=5.0,
+        listen_port=0,
+        consent_key=write_consent_key(tmp_path),
+    )
+    path = tmp_path / "daemon.yaml"
+    write_config(path, fitting_config(client.cloud, fitting))
+    settings = load(path, {})
+    assert len(settings.tenants) == 1
+    if port is None:
+        assert settings.consent.url is None
+        return
+    assert f"{settings.consent.url}/consent" == url
+    assert settings.consent.port == port
+    assert settings.consent.partner

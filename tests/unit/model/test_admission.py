@@ -86,6 +86,13 @@ def test_of_two_with_one_invitation_none_is_read_by_itself():
     assert promoted(two, INVITED, roster(one, two)) is None
 
 
+@pytest.mark.parametrize("standing", list(Standing))
+def test_an_invitation_stays_used_whatever_became_of_its_user_and_its_name(standing):
+    one = newcomer(ONE, INVITED, "us", {}, 5.0)
+    other = registered(TWO, standing, invitation="i1", name="Renamed")
+    assert promoted(one, INVITED, roster(one, other)) is None
+
+
 def test_a_name_that_another_has_is_for_a_person_to_decide():
     taken = registered(TWO, name="contoso")
     one = newcomer(ONE, INVITED, "us", roster(taken), 5.0)

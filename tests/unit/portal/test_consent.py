@@ -62,13 +62,25 @@ class Microsoft:
     def __init__(self) -> None:
         self.answers: list[Exception | None] = []
         self.asked: list[str] = []
+        self.granted: list[float] = []
+        self.refuses: Exception | None = None
 
-    @asynccontextmanager
-    async def fetch(self, tenant, ask):
+    def begin(self, tenant, *, tenure, granted):
+        assert tenure < 0
+        self.granted.append(granted)
+
+    async def prepare(self, tenant, *, due):
         self.asked.append(tenant.id)
         answer = self.answers.pop(0) if self.answers else None
         if answer is not None:
             raise answer
+
+    @asynccontextmanager
+    async def fetch(self, tenant, ask):
+        assert self.granted
+        assert ask.top == 1
+        if self.refuses is not None:
+            raise self.refuses
         yield object()
 
 
@@ -229,6 +241,7 @@ async def test_every_answer_forbids_what_a_page_does_not_need(stand):
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["X-Frame-Options"] == "DENY"
+        assert answer.headers["Server"] == "defender-ingest"
         assert answer.headers["Referrer-Policy"] == "same-origin"
         if answer.status != 303:
             policy = answer.headers["Content-Security-Policy"]
@@ -273,6 +286,7 @@ async def test_a_consent_is_confirmed_and_then_registered(stand):
     answer = await stand.back(await stand.begin())
     assert is_page_of(answer, Outcome.ACTIVE)
     assert stand.microsoft.asked == [GUID]
+    assert stand.microsoft.granted == [1.0]
     assert stand.admitted == [(GUID, INVITED, "eu")]
     assert (stand.counted("begun"), stand.counted("active")) == (1, 1)
 
@@ -406,6 +420,8 @@ async def test_a_consent_that_does_not_show_yet_is_waited_for(stand):
             Outcome.NO_SERVICE,
             1,
         ),
+        (TenantRejected("x", reason="app_disabled", blame=Blame.CUSTOMER), Outcome.BLOCKED, 1),
+        (TenantRejected("x", reason="blocked_by_policy", blame=Blame.CUSTOMER), Outcome.BLOCKED, 1),
         (TenantRejected("x", reason="new", blame=Blame.CUSTOMER), Outcome.NO_SERVICE, 1),
         (TenantRejected("x", reason="wrong_audience", blame=Blame.US), Outcome.OURS, 1),
         (CredentialRejected("x", reason="bad_secret"), Outcome.OURS, 1),
@@ -422,6 +438,16 @@ async def test_what_cannot_be_confirmed_is_not_registered(stand, error, outcome,
     assert stand.admitted == []
     (event,) = [one for one in logs if one["event"] == "consent_not_confirmed"]
     assert (event["tenant"], event["reason"]) == (GUID, error.reason)
+
+
+async def test_a_token_is_not_enough_and_of_whoever_has_none_nothing_is_kept(stand):
+    stand.microsoft.refuses = TenantRejected("x", reason="forbidden", blame=Blame.CUSTOMER)
+    assert is_page_of(await stand.back(await stand.begin()), Outcome.NO_SERVICE)
+    assert stand.microsoft.granted == [1.0]
+    stand.microsoft.answers = [NOT_CONSENTED] * 3
+    assert is_page_of(await stand.back(await stand.begin(), OTHER), Outcome.NOT_VISIBLE)
+    assert stand.microsoft.granted == [1.0]
+    assert stand.admitted == []
 
 
 async def test_kafkas_trouble_is_ours_and_can_be_tried_again(stand):

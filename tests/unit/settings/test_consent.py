@@ -41,6 +41,11 @@ def test_with_an_address_it_needs_a_name_and_a_key(desk):
         "https://user@onboarding.example.com",
         "http://127.0.0.1.example.com",
         "onboarding.example.com",
+        # Not as browsers write it.
+        "https://Onboarding.example.com",
+        "https://onboarding.example.com:443",
+        "https://zürich.example.com",
+        "http://localhost:80",
     ],
 )
 def test_an_address_is_a_plain_origin_and_without_tls_only_this_machine(desk, url):
@@ -48,7 +53,7 @@ def test_an_address_is_a_plain_origin_and_without_tls_only_this_machine(desk, ur
     assert problem.startswith("FILE: consent.url: ")
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9466", "http://localhost:80", "https://a.b:1"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9466", "http://localhost:8080", "https://a.b:1"])
 def test_this_machine_may_be_tried_without_tls(desk, url):
     assert desk.load(on(desk, url=url)).consent.url == url
 
