@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,8 +15,9 @@ from ingest.simulator.broker import free_port
 from ingest.simulator.processes import Child
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.trial import Subject
+from ingest.telemetry.catalogue import PREFIX
 from tests.harness.prometheus import RULES, Prometheus
-from tests.harness.stage import Stage, stage
+from tests.harness.stage import PROGRAM, Stage, stage
 
 REPLICAS = 3
 
@@ -62,7 +64,7 @@ def quick(rules: Path, folder: Path) -> Path:
 def watched(
     folder: Path, *flags: str, changes: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Watched]:
-    """Start all of it, Prometheus before the replicas, so that it sees every counter at zero.
+    """Start all of it; tenants are registered once every replica was scraped, its counters at zero.
 
     Args:
         folder: for files.
@@ -72,6 +74,8 @@ def watched(
     with ExitStack() as stack:
         run = stack.enter_context(stage(*flags, folder=folder))
         content = yaml.safe_load(run.config.read_text())
+        tenants = folder / "tenants.yaml"
+        tenants.write_text(yaml.safe_dump(content.pop("tenants")))
         for section, values in changes.items():
             content[section] = content.get(section, {}) | values
         run.config.write_text(yaml.safe_dump(content))
@@ -82,4 +86,8 @@ def watched(
             stack.enter_context(run.daemon(f"replica-{number}", LISTEN__PORT=str(port)))
             for number, port in enumerate(ports, start=1)
         ]
+        known = f"count({PREFIX}build_info) == {REPLICAS}"
+        replicas[0].wait_until(lambda: bool(prometheus.query(known)), what="scrapes", timeout=90)
+        apply = [*PROGRAM, "tenants", "apply", str(tenants), "--config", str(run.config)]
+        subprocess.run(apply, check=True, capture_output=True, timeout=60)
         yield Watched(run, prometheus, replicas)

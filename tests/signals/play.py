@@ -30,6 +30,7 @@ PANELS = {
 class Moment:
     """What Prometheus said at one time: of each panel its queries' vectors, and what fires."""
 
+    at: float
     panels: dict[str, list[Vector]]
     alerts: dict[tuple[str, str], float]
 
@@ -43,7 +44,7 @@ class Moment:
             ]
             for title, panel in PANELS.items()
         }
-        return cls(panels, prometheus.alerts())
+        return cls(at, panels, prometheus.alerts())
 
     def value(self, title: str, query: int = 0) -> float:
         ((_, value),) = self.panels[title][query]
@@ -156,6 +157,7 @@ async def play(run: Watched) -> Seen:
                 "token_requests_total",
             )
         }
+        log = run.log()
         verdict = await trial.judge()
     for replica in run.replicas:
         assert await asyncio.to_thread(replica.stop) == 0
@@ -170,5 +172,5 @@ async def play(run: Watched) -> Seen:
         calls=(before["calls"], after["calls"]),
         tokens=after["tokens"],
         seconds=time.time() - began,
-        log=run.log(),
+        log=log,
     )

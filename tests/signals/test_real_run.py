@@ -163,8 +163,7 @@ def waiting(seen: Seen) -> None:
 @panel("Token requests")
 def token_requests(seen: Seen) -> None:
     found = seen.rest.counts("Token requests", "outcome")
-    # The first ones are asked for before the first scrape, which sees no rise in them.
-    assert 0 < found["ok"] < seen.tokens
+    assert sum(found.values()) == roughly(seen.tokens)
     assert found["not_consented"] >= 1
     assert set(found) == {"ok", "not_consented"}
 
@@ -257,10 +256,9 @@ def shards_by_replica(seen: Seen) -> None:
 
 @panel("Moves and restarts")
 def moves(seen: Seen) -> None:
-    # The first of each replica may be before its first scrape, which sees no rise in it.
+    # A scrape sees no rise in those before it.
     placements = seen.logged("shards_placed", "event").total()
-    found = seen.rest.value("Moves and restarts")
-    assert placements - REPLICAS - 0.5 < found <= placements + 0.5
+    assert 0 <= seen.rest.value("Moves and restarts") <= placements + 0.5
     assert seen.rest.value("Moves and restarts", 2) == 0
 
 
@@ -273,7 +271,9 @@ def versions(seen: Seen) -> None:
 
 @panel("Youngest replica")
 def youngest(seen: Seen) -> None:
-    assert 0 < seen.rest.value("Youngest replica") < seen.seconds
+    said = max(map(dt.datetime.fromisoformat, seen.logged("started", "timestamp"))).timestamp()
+    # The process began a little before it said so.
+    assert 0 <= seen.rest.value("Youngest replica") - (seen.rest.at - said) < 30
 
 
 @pytest.mark.parametrize("title", PANELS)
