@@ -23,6 +23,7 @@ from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock
 from ingest.settings.consent import CALLBACK
 from ingest.settings.models import Settings
+from ingest.settings.regions import objection
 from ingest.telemetry.metrics import IdentityMetrics
 
 _HEADER = ("NAME", "TENANT", "WHY", "LINK TO SEND")
@@ -54,12 +55,13 @@ async def lacking(
     )
     tokens = Tokens(
         settings=settings.entra,
-        regions=settings.regions,
+        regions=settings.served,
         ca_file=settings.ca_file,
         clock=clock,
         rng=random.Random(),
         metrics=IdentityMetrics(CollectorRegistry()),
         log=log,
+        proxy_of=settings.http.proxy_of,
     )
     done = 0
 
@@ -98,8 +100,8 @@ async def _why(
     tokens: Tokens, tenant: Tenant, role: str, settings: Settings
 ) -> tuple[str | None, bool]:
     """Return why a tenant has no token with a role, None where it has; and whether that is known."""
-    if tenant.region not in settings.regions:
-        return f"its region {tenant.region} is not in the configuration", False
+    if why := objection(tenant.region, settings.logins, settings.entra.login_url):
+        return f"its region {tenant.region} {why}", False
     try:
         claims = claims_of(await tokens.get(tenant))
     except TenantRejected as error:
@@ -114,7 +116,7 @@ async def _why(
 
 
 def _link(tenant: Tenant, settings: Settings) -> str:
-    region, url = settings.regions.get(tenant.region), settings.consent.url
+    region, url = settings.served.get(tenant.region), settings.consent.url
     if region is None:
         return ""
     return admin_consent_url(
