@@ -45,9 +45,9 @@ from ingest.sink.log import KafkaCommitLog
 from ingest.sink.registrar import Registrar
 from ingest.sink.secret import Secret
 from ingest.source.client import DefenderSource
+from ingest.telemetry.fleet import FleetCollector
 from ingest.telemetry.metrics import (
     ConsentMetrics,
-    FleetCollector,
     IdentityMetrics,
     PipelineMetrics,
     RuntimeMetrics,
@@ -91,24 +91,26 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
             "tokens",
             Tokens(
                 settings=settings.entra,
-                regions=settings.regions,
+                regions=settings.served,
                 ca_file=settings.ca_file,
                 clock=clock,
                 rng=rng,
                 metrics=IdentityMetrics(registry),
                 log=events,
+                proxy_of=settings.http.proxy_of,
             ),
         )
         source = await stages.enter(
             "source",
             DefenderSource(
                 settings=settings.source,
-                regions=settings.regions,
+                regions=settings.served,
                 ca_file=settings.ca_file,
                 tokens=tokens,
                 clock=clock,
                 metrics=SourceMetrics(registry),
                 log=events,
+                proxy_of=settings.http.proxy_of,
             ),
         )
         log = KafkaCommitLog(
@@ -119,14 +121,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
             log=events,
             rng=rng,
         )
-        # It waits for brokers, however long that takes; a stop must not wait with it.
-        if not await _opened(stages.enter("kafka", log), stop):
-            events.info("stopping")
-            return 0
-        await _enrol(settings, log, clock, events)
-        board = await stages.enter(
-            "statuses", StatusBoard(settings=settings.kafka, clock=clock, rng=rng, log=events)
-        )
+        board = StatusBoard(settings=settings.kafka, clock=clock, rng=rng, log=events)
         fleet = _fleet(settings, source, log, board, clock, rng, PipelineMetrics(registry), events)
         registry.register(
             FleetCollector(
@@ -136,6 +131,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 per_tenant=settings.metrics.tenants,
             )
         )
+        # Before the brokers, and until after them: to wait for them is no reason to be restarted.
         portal = await stages.enter(
             "portal",
             Portal(
@@ -149,6 +145,12 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
                 log=events,
             ),
         )
+        # It waits for brokers, however long that takes; a stop must not wait with it.
+        if not await _opened(stages.enter("kafka", log), stop):
+            events.info("stopping")
+            return 0
+        await _enrol(settings, log, clock, events)
+        await stages.enter("statuses", board)
         if settings.admin.port is not None:
             admin = await stages.enter("admin", _admin(settings, log, board, clock))
             events.info("admin_listening", url=admin.url)
@@ -218,6 +220,7 @@ def _admin(
             roster=log.roster.everybody,
             unreadable=log.roster.unreadable,
             status=board.get,
+            is_told=lambda: board.is_whole,
             clock=clock,
             # A status is renewed once a minute, and tells of the reading before.
             late_after=_LATE_INTERVALS * settings.poll.interval_seconds + RENEW_SECONDS,
@@ -241,7 +244,7 @@ def _consent_page(
     key = Secret(key="consent.key_file", value=None, file=consent.key_file)
     desk = ConsentDesk(
         settings=consent,
-        regions=settings.regions,
+        regions=settings.served,
         key=key.read,
         roster=log.roster,
         admissions=Admissions(settings=settings.kafka, clock=clock, rng=rng, log=events),
@@ -252,7 +255,7 @@ def _consent_page(
     return ConsentPage(
         settings=consent,
         entra=settings.entra,
-        regions=settings.regions,
+        regions=settings.served,
         desk=desk,
         clock=clock,
         metrics=ConsentMetrics(registry),

@@ -116,7 +116,10 @@ def _load(arguments: argparse.Namespace) -> Settings:
 def _run(arguments: argparse.Namespace) -> int:
     settings = _load(arguments)
     entra = settings.entra
-    given = (entra.client_secret, entra.certificate, entra.certificate_passphrase)
+    given = (
+        *(entra.client_secret, entra.certificate, entra.certificate_passphrase),
+        settings.http.proxy,
+    )
     # What is in files is masked by whoever reads them.
     secrets = [secret.get_secret_value() for secret in given if secret is not None]
     # Not at the top: the commands that only look at files need none of it.

@@ -63,21 +63,23 @@ async def call(
     log: structlog.stdlib.BoundLogger = structlog.get_logger("doctor")
     tokens = Tokens(
         settings=settings.entra,
-        regions=settings.regions,
+        regions=settings.served,
         ca_file=settings.ca_file,
         clock=clock,
         rng=random.Random(),
         metrics=IdentityMetrics(registry),
         log=log,
+        proxy_of=settings.http.proxy_of,
     )
     source = DefenderSource(
         settings=settings.source,
-        regions=settings.regions,
+        regions=settings.served,
         ca_file=settings.ca_file,
         tokens=tokens,
         clock=clock,
         metrics=SourceMetrics(registry),
         log=log,
+        proxy_of=settings.http.proxy_of,
     )
     resource = settings.regions[tenant.region].resource
     given = passed("token", "Entra ID gives one")

@@ -54,7 +54,7 @@ class _Acts(Acts):
         invitation = Invitation(
             id=secrets.token_urlsafe(_ID_BYTES),
             name=name_of(words.name, "NAME"),
-            region=region_of(words.region, self._settings, words.config),
+            region=region_of(words.region, self._settings),
             expires=round(self._clock.unix() + consent.invitation_hours * 3600),
             tenant=guid,
             labels=dict(labels),
@@ -88,7 +88,7 @@ class _Acts(Acts):
         """Show Microsoft's own links."""
         words, settings = self._words, self._settings
         guid = await self._guid()
-        region = region_of(words.region, settings, words.config)
+        region = region_of(words.region, settings)
         entra, url = settings.entra, settings.consent.url
         v2 = admin_consent_url(
             login_url=entra.login_url,

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
-from pathlib import Path
 
 from ingest.errors import CommandRefused
 from ingest.identity.directory import domain_of, tenant_of_domain
@@ -11,9 +9,9 @@ from ingest.identity.http import TokenHttp
 from ingest.model.tenant import is_guid, labels_of
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Settings
+from ingest.settings.regions import objection, usual
 
 _LONGEST_NAME = 200
-_DEFAULT_REGION = "commercial"
 
 
 def name_of(text: str, key: str = "--name") -> str:
@@ -30,23 +28,16 @@ def name_of(text: str, key: str = "--name") -> str:
     return name
 
 
-def region_of(text: str | None, settings: Settings, config: Path) -> str:
+def region_of(text: str | None, settings: Settings) -> str:
     """Return a region of the configuration; without words, the default or the only one.
 
     Raises:
         CommandRefused: it is none.
     """
-    known = sorted(settings.regions)
-    if text is None and _DEFAULT_REGION not in known and len(known) == 1:
-        return known[0]
-    region = _DEFAULT_REGION if text is None else text
-    if region in known:
-        return region
-    meant = get_close_matches(region, known, 1)
-    hint = f"did you mean {meant[0]}?" if meant else f"one of {', '.join(known)}"
-    raise CommandRefused(
-        f"--region {region}: is not a key of regions in {config}; {hint}", usage=True
-    )
+    region = usual(settings.served) if text is None else text
+    if why := objection(region, settings.logins, settings.entra.login_url):
+        raise CommandRefused(f"--region {region}: {why}", usage=True)
+    return region
 
 
 def labelled(
@@ -96,6 +87,7 @@ async def guid_of(
         ca_file=settings.ca_file,
         timeout_seconds=entra.timeout_seconds,
         monotonic=clock.monotonic,
+        proxy_of=settings.http.proxy_of,
     )
     try:
         found = await asyncio.to_thread(

@@ -3,10 +3,10 @@
 import argparse
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from difflib import get_close_matches
 
 from ingest.commands.acts import Acts
 from ingest.commands.calling import call
+from ingest.commands.customer import region_of
 from ingest.commands.findings import Finding, Result, failed, passed, skipped
 from ingest.commands.kept import Kept, findings, look_up
 from ingest.commands.paint import Paint
@@ -17,8 +17,8 @@ from ingest.identity.http import TokenHttp
 from ingest.model.tenant import Tenant
 from ingest.pipeline.trouble import trouble_of
 from ingest.settings.models import Settings
+from ingest.settings.regions import objection
 
-_DEFAULT_REGION = "commercial"
 _LONGEST_NAME = 200
 
 
@@ -69,7 +69,7 @@ class _Doctor(Acts):
         else:
             name = self._words.tenant[:_LONGEST_NAME]
             instead = self._instead(kept, are_well=_are_well(api))
-            if region in settings.regions:
+            if region in settings.served:
                 tenant = Tenant(guid, name, region)
                 called = await call(settings, tenant, clock=clock, instead=instead)
                 for one in (called.token, called.claims, *api, called.alerts):
@@ -90,30 +90,24 @@ class _Doctor(Acts):
         return None
 
     def _region(self, kept: Kept) -> str:
-        known = sorted(self._settings.regions)
         wanted: str | None = self._words.region
         if wanted is None and kept.registration is not None:
             return kept.registration.tenant.region
-        if wanted is None:
-            return _DEFAULT_REGION if _DEFAULT_REGION in known or len(known) > 1 else known[0]
-        if wanted in known:
-            return wanted
-        meant = get_close_matches(wanted, known, 1)
-        hint = f"did you mean {meant[0]}?" if meant else f"one of {', '.join(known)}"
-        raise CommandRefused(f"--region {wanted}: is not a key of regions; {hint}", usage=True)
+        return region_of(wanted, self._settings)
 
     async def _reach_api(self, region: str) -> list[Finding]:
-        api = self._settings.regions.get(region)
-        if api is None:
-            named = ", ".join(sorted(self._settings.regions))
-            words = f"{region!r} is not one of the regions of this configuration ({named})"
-            return [failed("region", f"{words}: give --region, or `tenants change` it")]
-        return await self._reach(api.api_url, "API", f"regions.{region}.api_url")
+        settings = self._settings
+        if why := objection(region, settings.logins, settings.entra.login_url):
+            return [failed("region", f"{region!r} {why}: give --region, or `tenants change` it")]
+        url = settings.regions[region].api_url
+        return await self._reach(url, "API", f"regions.{region}.api_url")
 
     async def _reach(self, url: str, label: str, setting: str) -> list[Finding]:
-        ca_file = self._settings.ca_file
+        ca_file, proxy_of = self._settings.ca_file, self._settings.http.proxy_of
         return await asyncio.to_thread(
-            lambda: list(reach(url, label=label, setting=setting, ca_file=ca_file))
+            lambda: list(
+                reach(url, label=label, setting=setting, ca_file=ca_file, proxy_of=proxy_of)
+            )
         )
 
     async def _tenant(self, guid: str | None) -> tuple[Finding, str | None]:
@@ -124,6 +118,7 @@ class _Doctor(Acts):
             ca_file=self._settings.ca_file,
             timeout_seconds=entra.timeout_seconds,
             monotonic=self._clock.monotonic,
+            proxy_of=self._settings.http.proxy_of,
         )
         name = guid or domain_of(self._words.tenant) or ""
         try:

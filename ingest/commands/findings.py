@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from ingest.commands.paint import Paint
+from ingest.commands.table import plain
 
 ACTORS = {
     "us": "we must act",
@@ -43,7 +44,8 @@ class Finding:
         """Return it as one line."""
         mark = paint.in_colour(f"{self.result:<8}", _COLOURS[self.result])
         who = f" ({ACTORS[self.must_act]})" if self.result is Result.FAILED else ""
-        return f"{mark}{self.step:<18}{self.words}{who}"
+        # Claims and names come from elsewhere, and must not move the cursor.
+        return f"{mark}{self.step:<18}{plain(self.words)}{who}"
 
 
 def passed(step: str, words: str) -> Finding:

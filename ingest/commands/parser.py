@@ -264,7 +264,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
     perform = importlib.import_module(f"ingest.commands.{arguments.room}").perform
     entra = settings.entra
-    given = (entra.client_secret, entra.certificate, entra.certificate_passphrase)
+    given = (
+        *(entra.client_secret, entra.certificate, entra.certificate_passphrase),
+        settings.http.proxy,
+    )
     secrets = [secret.get_secret_value() for secret in given if secret is not None]
     # Always JSON, and every change: the words for people are on standard output.
     level = "debug" if settings.logs.level == "debug" else "info"

@@ -6,22 +6,18 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from ingest.commands.findings import Finding, failed, passed
+from ingest.settings.proxy import ProxyOf
 
 _SECONDS = 10.0
 _ANSWER_BYTES = 8 * 1024
 _HTTPS = 443
 
 
-def proxy_of(url: str) -> str | None:
-    """Return the proxy that the environment names for a URL, as all calls take it."""
-    host = urlsplit(url).hostname or ""
-    return None if proxy_bypass(host) else getproxies().get("https")
-
-
-def reach(url: str, *, label: str, setting: str, ca_file: Path | None) -> Iterator[Finding]:
+def reach(
+    url: str, *, label: str, setting: str, ca_file: Path | None, proxy_of: ProxyOf
+) -> Iterator[Finding]:
     """Yield what was found on the way to a URL's host; ends with the first that failed.
 
     Args:
@@ -29,13 +25,14 @@ def reach(url: str, *, label: str, setting: str, ca_file: Path | None) -> Iterat
         label: what the host is to us, for people.
         setting: the key of the configuration that names it.
         ca_file: certificate authorities in place of the system's.
+        proxy_of: which proxy a host is reached through.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or _HTTPS
-    proxy = proxy_of(url)
+    proxy = proxy_of(host)
     via = urlsplit("" if proxy is None else proxy if "//" in proxy else f"//{proxy}")
     near, near_port = (host, port) if proxy is None else (via.hostname or "", via.port or 8080)
-    names = setting if proxy is None else "HTTPS_PROXY"
+    names = setting if proxy is None else "http.proxy (or HTTPS_PROXY)"
     where = f"{label} DNS"
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(near, near_port)}
@@ -64,7 +61,7 @@ def reach(url: str, *, label: str, setting: str, ca_file: Path | None) -> Iterat
             yield failed(
                 where,
                 f"the proxy {near}:{near_port} does not let us through to {host}:{port} ({refusal}): "
-                "have it allowed there, or set NO_PROXY",
+                "have it allowed there, or name the host in http.no_proxy",
             )
             return
         through = "" if proxy is None else f" through the proxy {near}:{near_port}"

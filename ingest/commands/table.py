@@ -33,7 +33,7 @@ def table(
         width: of the terminal, None where there is none.
         spare: the columns that can be done without, the least needed first.
     """
-    cells = [[_plain(cell) for cell in row] for row in (header, *rows)]
+    cells = [[plain(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(_columns, column)) for column in zip(*cells, strict=True)]
     kept = list(range(len(widths)))
     last = kept[-1]
@@ -52,7 +52,7 @@ def _excess(widths: Sequence[int], width: int) -> int:
     return sum(widths) + len(_GAP) * (len(widths) - 1) - width
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Replace what would move the cursor, or be no text: names and reasons come from elsewhere."""
     return "".join(
         letter if letter.isprintable() else " " if letter.isspace() else "�" for letter in text

@@ -217,7 +217,9 @@ class _Acts(Acts):
     async def _apply(self) -> int:
         words = self._words
         settings = self._settings
-        entries = load_tenants(words.file, settings.regions, settings.kafka.routing)
+        entries = load_tenants(
+            words.file, settings.logins, settings.entra.login_url, settings.kafka.routing
+        )
         wanted = [one.tenant for one in entries]
         signature = self._signature(f"applied from {words.file.name}")
         async with self._open(make_topics=not words.dry_run) as desk:
@@ -282,7 +284,7 @@ class _Acts(Acts):
         return labelled(before, self._words.label)
 
     def _region(self, text: str | None) -> str:
-        return region_of(text, self._settings, self._words.config)
+        return region_of(text, self._settings)
 
     def _tell_of_another_topic(self, before: Tenant, after: Tenant) -> None:
         route = self._settings.kafka.routing

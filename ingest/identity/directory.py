@@ -104,6 +104,12 @@ def _asked(url: str, login_url: str, http: Asks) -> Answer:
     except requests.exceptions.SSLError:
         words = f"the certificate of {login_url} is not trusted: check ca_file, {remedy}"
         reason = "entra_tls"
+    except requests.exceptions.ProxyError:
+        words = (
+            f"the proxy does not let us through to {login_url}: check http.proxy and what it allows, "
+            f"{remedy}"
+        )
+        reason = "entra_proxy"
     except (requests.exceptions.RequestException, OSError) as error:
         words = (
             f"{login_url} cannot be reached ({type(error).__name__}): "

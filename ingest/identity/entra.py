@@ -72,6 +72,11 @@ class EntraId:
             raise SourceUnavailable(
                 "Entra ID's certificate is not trusted: check ca_file", reason="entra_tls"
             ) from None
+        except requests.exceptions.ProxyError:
+            raise SourceUnavailable(
+                "the proxy does not let us through to Entra ID: check http.proxy and what it allows",
+                reason="entra_proxy",
+            ) from None
         except (requests.exceptions.RequestException, OSError) as error:
             raise SourceUnavailable(
                 f"Entra ID cannot be reached: {type(error).__name__}", reason="entra_network"

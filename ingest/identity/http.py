@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+
+from ingest.settings.proxy import ProxyOf, environment_proxy
 
 _ANSWER_BYTES = 256 * 1024
 _PIECE_BYTES = 16 * 1024
@@ -80,10 +83,6 @@ def _read(response: requests.Response) -> bytes:
     return piece
 
 
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
 class TokenHttp:
     """Makes exchanges on one session that many threads share.
 
@@ -92,6 +91,7 @@ class TokenHttp:
         ca_file: certificate authorities in place of the system's.
         timeout_seconds: the bound on one whole request.
         monotonic: seconds that never go back.
+        proxy_of: which proxy a host is reached through.
     """
 
     def __init__(
@@ -101,16 +101,19 @@ class TokenHttp:
         ca_file: Path | None,
         timeout_seconds: float,
         monotonic: Callable[[], float],
+        proxy_of: ProxyOf = environment_proxy,
     ) -> None:
         self._session = requests.Session()
-        # Without this it reads ~/.netrc for each request, and would send what it finds there.
-        self._session.auth = _no_auth
+        # Otherwise it reads ~/.netrc for each request, and sends what it finds there; nor is the
+        # environment's proxy, or its authorities, to come before what is configured.
+        self._session.trust_env = False
         # Connections are shared by tenants, so cookies would be too.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.mount("https://", HTTPAdapter(pool_connections=8, pool_maxsize=threads))
         self._verify: str | bool = True if ca_file is None else str(ca_file)
         self._timeout = timeout_seconds
         self._monotonic = monotonic
+        self._proxy_of = proxy_of
 
     def exchange(self) -> Exchange:
         """Return a client for one token request."""
@@ -131,13 +134,14 @@ class TokenHttp:
         self, method: str, url: str, *, data: Mapping[str, str] | None, headers: Mapping[str, str]
     ) -> Answer:
         deadline = self._monotonic() + self._timeout
-        # Given with each request: in a session's own `verify` an environment variable overrides it.
+        proxy = self._proxy_of(urlsplit(url).hostname or "")
         with self._session.request(
             method,
             url,
             data=data,
             headers=headers,
             verify=self._verify,
+            proxies={} if proxy is None else {"https": proxy},
             timeout=(min(_CONNECT_SECONDS, self._timeout), self._timeout),
             allow_redirects=False,
             stream=True,

@@ -23,7 +23,9 @@ from ingest.identity.turns import Turns
 from ingest.model.credential import CredentialStatus
 from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock
-from ingest.settings.models import Entra, Region
+from ingest.settings.models import Entra
+from ingest.settings.proxy import ProxyOf, environment_proxy
+from ingest.settings.regions import Region
 from ingest.telemetry.metrics import IdentityMetrics
 
 _RENEW_FROM, _RENEW_SPREAD = 0.7, 0.2
@@ -62,6 +64,7 @@ class Tokens:
         rng: jitter.
         metrics: are told of every request.
         log: for renewals that failed while the old token still holds.
+        proxy_of: which proxy a host is reached through.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Tokens:
         rng: random.Random,
         metrics: IdentityMetrics,
         log: structlog.stdlib.BoundLogger,
+        proxy_of: ProxyOf = environment_proxy,
     ) -> None:
         self._regions = regions
         self._clock = clock
@@ -85,6 +89,7 @@ class Tokens:
             ca_file=ca_file,
             timeout_seconds=settings.timeout_seconds,
             monotonic=clock.monotonic,
+            proxy_of=proxy_of,
         )
         keeper = Keeper(settings=settings, log=log)
         self._entra = EntraId(

@@ -17,6 +17,9 @@ from ingest.model.tenant import Tenant, labels_of
 VERSION = 1
 """The version of the records; a newer one is left as it is, and its tenant is not read."""
 
+_HOSTS = frozenset(("api_url", "host", "login_url", "resource", "scope", "token_url", "url"))
+"""What no record may say of where a tenant is read."""
+
 
 class Standing(StrEnum):
     """Whether a tenant is to be read."""
@@ -123,6 +126,7 @@ def decode_registration(key: bytes, value: bytes) -> Registration:
     """
     try:
         document = _load(value)
+        _refuse_hosts(key, document)
         tenant = Tenant(
             id=key.decode(),
             name=_text(document, "name"),
@@ -152,6 +156,16 @@ def _load(value: bytes) -> dict[str, Any]:
     if not isinstance(document, dict) or document["v"] != VERSION:
         raise ValueError("of another version")
     return document
+
+
+def _refuse_hosts(key: bytes, document: Mapping[str, Any]) -> None:
+    """Refuse a record that says where to read: its writer meant tokens to go there."""
+    if named := sorted(_HOSTS.intersection(document)):
+        raise RegistrationUnreadable(
+            f"the record of tenant {key[:64].decode(errors='replace')} in the tenants topic names a host "
+            f"({', '.join(named)}); a record names a region of the configuration, and the tenant is "
+            "not read: find who wrote it, and write the record anew"
+        )
 
 
 def _order(document: Mapping[str, Any] | None) -> Order | None:

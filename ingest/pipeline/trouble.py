@@ -16,7 +16,7 @@ from ingest.errors import (
 )
 from ingest.model.status import State
 
-_OUR_NETWORK = frozenset(("network", "tls", "entra_network", "entra_tls"))
+_OUR_NETWORK = frozenset(("network", "tls", "proxy", "entra_network", "entra_tls", "entra_proxy"))
 """No answer came at all, or from whom our settings do not trust."""
 
 _REVOKED = "the tenant was read before, so its consent was taken back: "

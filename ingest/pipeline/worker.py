@@ -101,13 +101,20 @@ class Worker:
 
     def resume(self, former: Report) -> None:
         """Go on from what was last said of the tenant, by whoever; to be called before `run`."""
+        now = self._clock.unix()
+
+        def past(unix: float | None) -> float | None:
+            # Another replica's clock may run ahead; what is fresh in the future would never look late.
+            return None if unix is None else min(unix, now)
+
         self._change(
-            fresh_at=former.fresh_at,
-            reconciled_at=former.instant("reconciled_at"),
+            fresh_at=past(former.fresh_at),
+            reconciled_at=past(former.instant("reconciled_at")),
             transitions=former.transitions[-KEPT_TRANSITIONS:],
         )
         self._polls.extend(former.polls)
-        self._silence.resume(former.instant("silent_since"), former.instant("looked_at"))
+        looked_at = past(former.instant("looked_at"))
+        self._silence.resume(past(former.instant("silent_since")), looked_at)
 
     def update(self, tenant: Tenant, encoder: Encoder, order: Order | None) -> None:
         """Go on under another name or in another region, or obey an order, with a reading at once."""
@@ -155,6 +162,8 @@ class Worker:
         """Read what is due, since the Unix time `due`, and return the wait until the next turn."""
         cycle = Cycle(tier=Tier.FAST, started=self._clock.monotonic())
         self._read_since = cycle.started
+        # It is being made; what was planned is over.
+        self._change(next_attempt=None)
         started = self._clock.unix()
         try:
             await self._poller.prepare(due)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
+from ingest.model.report import Seen
 from ingest.model.showing import document, whole_document
 from ingest.model.status import instant_text
 from ingest.portal.fleet_view import FleetView, Query
@@ -97,7 +98,7 @@ class AdminPortal:
                 raise web.HTTPForbidden(
                     text="this listener answers to names of this machine only\n"
                 )
-        elif not hmac.compare_digest(_given(request.headers).encode(), self._token().encode()):
+        elif not hmac.compare_digest(_given(request.headers), self._token().encode()):
             raise web.HTTPUnauthorized(
                 text="the token of admin.token_file is needed: as a password, or as a bearer token\n",
                 headers={"WWW-Authenticate": 'Basic realm="defender-ingest", charset="UTF-8"'},
@@ -106,29 +107,27 @@ class AdminPortal:
             raise web.HTTPMethodNotAllowed(request.method, _READS)
 
     async def _fleet(self, request: web.Request) -> web.Response:
-        query = _query(request)
-        return await self._aside(lambda: fleet_page(self._view.look(query), query, self._view))
-
-    async def _tenant(self, request: web.Request) -> web.Response:
-        tenant = request.match_info["tenant"].lower()
+        query, registered = _query(request), self._view.registered()
 
         def made() -> web.Response:
-            one = self._view.one(tenant)
-            if one is None:
-                raise _unknown()
-            link = self._consent_url(tenant)
-            return tenant_page(one, consent_url=link, view=self._view, now=self._view.now())
+            return fleet_page(self._view.look(query, registered), query, self._view)
 
         return await self._aside(made)
 
+    async def _tenant(self, request: web.Request) -> web.Response:
+        one = self._one(request)
+        link = self._consent_url(one.registration.tenant.id)
+        return tenant_page(one, consent_url=link, view=self._view, now=self._view.now())
+
     async def _fleet_json(self, request: web.Request) -> web.Response:
-        query = _query(request)
+        query, registered = _query(request), self._view.registered()
 
         def made() -> web.Response:
-            view = self._view.look(query, rows=_JSON_ROWS)
+            view = self._view.look(query, registered, rows=_JSON_ROWS)
             return _json(
                 {
                     "now": instant_text(view.now),
+                    "is_told": self._view.is_told(),
                     "tenants": view.total,
                     "states": view.states,
                     "late": view.late,
@@ -143,10 +142,14 @@ class AdminPortal:
         return await self._aside(made)
 
     async def _tenant_json(self, request: web.Request) -> web.Response:
-        one = self._view.one(request.match_info["tenant"].lower())
+        return _json(whole_document(self._one(request)))
+
+    def _one(self, request: web.Request) -> Seen:
+        tenant = request.match_info["tenant"].lower()
+        one = self._view.one(tenant, self._view.registered())
         if one is None:
-            raise _unknown()
-        return _json(whole_document(one))
+            raise web.HTTPNotFound(text="no such tenant is registered\n")
+        return one
 
     async def _aside(self, make: Callable[[], web.Response]) -> web.Response:
         return await asyncio.get_running_loop().run_in_executor(self._thread, make)
@@ -157,10 +160,6 @@ def _query(request: web.Request) -> Query:
         return Query.of(request.query)
     except ValueError as error:
         raise web.HTTPBadRequest(text=f"{error}\n") from None
-
-
-def _unknown() -> web.HTTPNotFound:
-    return web.HTTPNotFound(text="no such tenant is registered\n")
 
 
 def _json(content: object) -> web.Response:
@@ -176,14 +175,16 @@ def _name(host: str) -> str:
         return ""
 
 
-def _given(headers: Mapping[str, str]) -> str:
-    """Return the token that a request shows; "" where it shows none."""
+def _given(headers: Mapping[str, str]) -> bytes:
+    """Return the token that a request shows; nothing where it shows none."""
     scheme, _, words = headers.get("Authorization", "").partition(" ")
+    # Bytes that are no text come as surrogates.
+    shown = words.strip().encode(errors="surrogateescape")
     if scheme.lower() == "bearer":
-        return words.strip()
+        return shown
     if scheme.lower() != "basic":
-        return ""
+        return b""
     try:
-        return base64.b64decode(words, validate=True).decode().partition(":")[2]
-    except (binascii.Error, UnicodeError):
-        return ""
+        return base64.b64decode(shown, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""

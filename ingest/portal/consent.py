@@ -20,7 +20,8 @@ from ingest.portal.listener import Listener
 from ingest.portal.pages import HEADERS, page
 from ingest.portal.visitors import Visitors, client_of
 from ingest.settings.consent import CALLBACK, INVITATION, Consent
-from ingest.settings.models import Entra, Region
+from ingest.settings.models import Entra
+from ingest.settings.regions import Region
 from ingest.telemetry.metrics import ConsentMetrics
 
 _COOKIE_BYTES = 24

@@ -29,7 +29,7 @@ from ingest.portal.confirmation import Confirmation
 from ingest.portal.consent_words import Outcome
 from ingest.portal.visitors import Allowance
 from ingest.settings.consent import Consent
-from ingest.settings.models import Region
+from ingest.settings.regions import Region, usual
 
 VISIT_SECONDS = 3600
 """A consent has to end so long after it began."""
@@ -172,8 +172,7 @@ class ConsentDesk:
 
     def region(self, invitation: Invitation | None) -> str | None:
         """Return the region to look in; None where the configuration does not name it."""
-        usual = next(iter(self._regions)) if len(self._regions) == 1 else "commercial"
-        region = usual if invitation is None else invitation.region
+        region = usual(self._regions) if invitation is None else invitation.region
         if region in self._regions:
             return region
         self._log.error("consent_region_unknown", region=region, known=sorted(self._regions))

@@ -95,13 +95,24 @@ class View:
     rows: list[Seen]
 
 
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Who is registered at one moment, and whose registration cannot be read."""
+
+    readable: Mapping[str, Registration]
+    unreadable: Mapping[str, str]
+
+
 class FleetView:
-    """Looks at every registered tenant, whichever replica reads it. Safe for use by a thread.
+    """Looks at every registered tenant, whichever replica reads it.
+
+    Looking takes a while and is for a thread; who is registered changes in the loop, and is taken there.
 
     Args:
-        roster: returns all registrations.
+        roster: returns all registrations, as they are then.
         unreadable: returns the tenants whose registration cannot be read, each with why.
         status: returns what was last said of a tenant.
+        is_told: tells whether what was said is known here at all.
         clock: local time.
         late_after: seconds without a complete reading after which a tenant is late.
     """
@@ -112,19 +123,25 @@ class FleetView:
         roster: Callable[[], Mapping[str, Registration]],
         unreadable: Callable[[], Mapping[str, str]],
         status: Callable[[str], Status | None],
+        is_told: Callable[[], bool],
         clock: Clock,
         late_after: float,
     ) -> None:
         self._roster = roster
         self._unreadable = unreadable
         self._status = status
+        self.is_told = is_told
         self._clock = clock
         self._late_after = late_after
         self._kept: tuple[float, list[Seen]] | None = None
 
-    def look(self, query: Query, *, rows: int = PAGE_ROWS) -> View:
+    def registered(self) -> Registered:
+        """Return who is registered now; to be called in the loop."""
+        return Registered(self._roster(), dict(self._unreadable()))
+
+    def look(self, query: Query, registered: Registered, *, rows: int = PAGE_ROWS) -> View:
         """Return one page of who matches; a page beyond the last is the last."""
-        now, everybody = self._everybody()
+        now, everybody = self._everybody(registered)
         present = [one for one in everybody if one.state != REMOVED]
         late = [one for one in present if self.is_late(one, now)]
         matching = self._matching(query, everybody, present, late)
@@ -145,11 +162,11 @@ class FleetView:
         """Return Unix seconds by the local clock."""
         return self._clock.unix()
 
-    def one(self, tenant: str) -> Seen | None:
+    def one(self, tenant: str, registered: Registered) -> Seen | None:
         """Return one tenant, None where nobody registered it."""
-        if (registration := self._roster().get(tenant)) is not None:
+        if (registration := registered.readable.get(tenant)) is not None:
             return seen(registration, self._status(tenant), self._clock.unix())
-        why = self._unreadable().get(tenant)
+        why = registered.unreadable.get(tenant)
         return None if why is None or not is_guid(tenant) else _damaged(tenant, why)
 
     def is_late(self, one: Seen, now: float) -> bool:
@@ -158,7 +175,7 @@ class FleetView:
             return False
         return now - (one.fresh_at or one.since or 0.0) > self._late_after
 
-    def _everybody(self) -> tuple[float, list[Seen]]:
+    def _everybody(self, registered: Registered) -> tuple[float, list[Seen]]:
         """Return all tenants as of a moment ago at most: nobody who asks again and again costs much."""
         now = self._clock.unix()
         kept = self._kept
@@ -168,7 +185,7 @@ class FleetView:
             ]
             everybody += [
                 _damaged(tenant, why)
-                for tenant, why in list(self._unreadable().items())
+                for tenant, why in registered.unreadable.items()
                 if is_guid(tenant)
             ]
             kept = self._kept = (now, everybody)

@@ -15,17 +15,6 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 _TEMPLATES = Path(__file__).with_name("templates")
-
-
-@lru_cache
-def _style(file: str) -> str:
-    return (_TEMPLATES / file).read_text(encoding="utf-8")
-
-
-def _hashed(style: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"
-
-
 _templates = Environment(
     loader=FileSystemLoader(_TEMPLATES),
     autoescape=True,
@@ -33,7 +22,8 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals["style"] = _style("style.css")
+_STYLE = "style.css"
+"""The style that all pages share."""
 
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
@@ -51,6 +41,18 @@ HEADERS: Mapping[str, str] = {
 """What every page is sent with, beside its policy."""
 
 
+@lru_cache
+def _policy(*styles: str) -> str:
+    """Return what a page with these styles in it may load and do."""
+    texts = (_templates.get_template(style).render() for style in styles)
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in texts)
+    allowed = " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
+    return (
+        f"default-src 'none'; style-src {allowed}; img-src data:; base-uri 'none'; "
+        "frame-ancestors 'none'; form-action 'self'"
+    )
+
+
 def page(
     template: str,
     *,
@@ -64,21 +66,16 @@ def page(
     Args:
         template: its file in `templates/`.
         status: of HTTP.
-        more_style: a file in `templates/` with style beyond what all pages share.
         forms_lead_to: where its forms may lead beyond this site, redirects included, such as `https:`.
+        more_style: a file in `templates/` with what a page needs beyond the style that all share.
         words: what the template names; all of them are escaped.
     """
-    more = _style(more_style) if more_style else ""
-    text = _templates.get_template(template).render(words, more_style=more)
-    styles = " ".join(map(_hashed, filter(None, (_style("style.css"), more))))
-    policy = (
-        f"default-src 'none'; style-src {styles}; img-src data:; base-uri 'none'; "
-        f"frame-ancestors 'none'; form-action 'self' {forms_lead_to}"
-    )
+    text = _templates.get_template(template).render(words, more_style=more_style)
+    policy = _policy(*filter(None, (_STYLE, more_style)))
     return web.Response(
         status=status,
         text=text,
         content_type="text/html",
         charset="utf-8",
-        headers={**HEADERS, "Content-Security-Policy": policy.rstrip()},
+        headers={**HEADERS, "Content-Security-Policy": f"{policy} {forms_lead_to}".rstrip()},
     )

@@ -64,6 +64,7 @@ def fleet_page(view: View, query: Query, fleet: FleetView) -> web.Response:
         "fleet.html",
         more_style=_STYLE,
         view=view,
+        is_told=fleet.is_told(),
         query=query,
         now=_minute(view.now),
         rows=[_row(one, view.now, fleet) for one in view.rows],

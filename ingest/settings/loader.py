@@ -19,6 +19,7 @@ from ingest.settings.consent import check_consent
 from ingest.settings.credentials import check_credential
 from ingest.settings.files import Path_, check_authorities
 from ingest.settings.models import Settings
+from ingest.settings.regions import HOST, PUBLIC_LOGIN, objection, with_known
 
 PREFIX = "DEFENDER_INGEST_"
 """`DEFENDER_INGEST_KAFKA__PREFIX=x` sets `kafka.prefix`; lists are written as YAML."""
@@ -267,15 +268,33 @@ def _cross_checks(content: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
 
 def check_tenants(content: Mapping[str, Any]) -> Iterator[tuple[Path_, str]]:
     """Yield what no entry of `tenants` can know alone: an id of another, a region that is none."""
-    tenants = content.get("tenants")
+    entra = content.get("entra")
+    login_url = entra.get("login_url", PUBLIC_LOGIN) if isinstance(entra, dict) else PUBLIC_LOGIN
+    # What is no host is told as such, and serves no region.
+    is_host = isinstance(login_url, str) and re.fullmatch(HOST, login_url)
+    logins = _logins(content.get("regions"))
+    yield from check_entries(
+        content.get("tenants"),
+        logins if is_host else dict.fromkeys(logins),
+        login_url if is_host else PUBLIC_LOGIN,
+    )
+
+
+def _logins(regions: Any) -> dict[str, str | None]:
+    """Return the login host of each region, as far as it was written so that it can be read."""
+    logins = {name: region.login_url for name, region in with_known({}).items()}
+    for name, region in regions.items() if isinstance(regions, dict) else ():
+        login = region.get("login_url") if isinstance(region, dict) else None
+        logins[str(name)] = login if isinstance(login, str) else None
+    return logins
+
+
+def check_entries(
+    tenants: Any, logins: Mapping[str, str | None], login_url: str
+) -> Iterator[tuple[Path_, str]]:
+    """Yield what is wrong with a list of tenants beside others, and beside the regions."""
     if not isinstance(tenants, list):
         return
-    regions = content.get("regions")
-    known = (
-        list(regions)
-        if isinstance(regions, dict)
-        else list(Settings.model_fields["regions"].get_default(call_default_factory=True))
-    )
     seen: dict[str, int] = {}
     for number, entry in enumerate(tenants):
         if not isinstance(entry, dict):
@@ -285,8 +304,5 @@ def check_tenants(content: Mapping[str, Any]) -> Iterator[tuple[Path_, str]]:
             yield ("tenants", number, "id"), f"is that of tenants[{seen[identity]}] too; remove one"
         elif re.fullmatch(r"[0-9a-f-]{36}", identity):
             seen[identity] = number
-        region = entry.get("region", "commercial")
-        if region not in known:
-            meant = get_close_matches(str(region), known, 1)
-            hint = f"did you mean {meant[0]}?" if meant else f"one of {', '.join(sorted(known))}"
-            yield ("tenants", number, "region"), f"is not a key of regions; {hint}"
+        if why := objection(str(entry.get("region", "commercial")), logins, login_url):
+            yield ("tenants", number, "region"), why

@@ -15,6 +15,8 @@ from ingest.model.tenant import Tenant, is_guid, labels_of
 from ingest.settings.admin import Admin
 from ingest.settings.brokers import Sasl, Tls
 from ingest.settings.consent import Consent
+from ingest.settings.proxy import Http
+from ingest.settings.regions import PUBLIC_LOGIN, Host, Region, with_known
 from ingest.settings.section import File, Section
 
 
@@ -34,7 +36,6 @@ Server = Annotated[
 ]
 Day = Annotated[date, Field(strict=False)]
 HeaderText = Annotated[str, Field(pattern=r"^[!-~]([ -~]*[!-~])?$")]
-Host = Annotated[str, Field(pattern=r"^https://[^/\s@?#]+$")]
 
 
 class Entra(Section):
@@ -76,7 +77,7 @@ class Entra(Section):
     expiry_warning_days: int = Field(default=30, ge=0, le=3650)
     """From so many days before a secret's or certificate's end on it is told of, once a day."""
 
-    login_url: Host = "https://login.microsoftonline.com"
+    login_url: Host = PUBLIC_LOGIN
     """The login host of the cloud that the application is registered in."""
 
     token_version: Literal["v1", "v2"] = "v2"  # noqa: S105
@@ -95,37 +96,6 @@ class Entra(Section):
         if not is_guid(value.lower()):
             raise ValueError("must be a GUID")
         return value.lower()
-
-
-class Region(Section):
-    """One of Microsoft's API hosts, with the resource that its tokens are for."""
-
-    api_url: Host
-    """The host of the alert API, such as https://api.security.microsoft.com."""
-
-    resource: str = "https://api.securitycenter.microsoft.com"
-    """The resource that tokens are asked for: `resource` in v1, `resource/.default` in v2."""
-
-
-_COMMERCIAL = "https://api.securitycenter.microsoft.com"
-
-
-def _default_regions() -> dict[str, Region]:
-    hosts = {"commercial": "https://api.security.microsoft.com"}
-    hosts |= {
-        code: f"https://{code}.api.security.microsoft.com" for code in ("us", "eu", "uk", "au")
-    }
-    hosts |= {"swa": "https://swa.api.security.microsoft.com"}
-    regions = {name: Region(api_url=host, resource=_COMMERCIAL) for name, host in hosts.items()}
-    regions["gcc"] = Region(
-        api_url="https://api-gcc.securitycenter.microsoft.us",
-        resource="https://securitycenter.onmicrosoft.com/windowsatpservice",
-    )
-    regions["gov"] = Region(
-        api_url="https://api-gov.securitycenter.microsoft.us",
-        resource="https://securitycenter.onmicrosoft.us/windowsatpservice",
-    )
-    return regions
 
 
 class Source(Section):
@@ -376,6 +346,7 @@ class Settings(Section):
 
     entra: Entra
     kafka: Kafka
+    http: Http = Http()
     source: Source = Source()
     poll: Poll = Poll()
     listen: Listen = Listen()
@@ -387,9 +358,29 @@ class Settings(Section):
     ca_file: File | None = None
     """A PEM file of certificate authorities for the login and API hosts, in place of the system's."""
 
-    regions: dict[str, Region] = Field(default_factory=_default_regions)
-    """API hosts by name. Named here, they are the only hosts that a token is ever sent to."""
+    regions: dict[str, Region] = {}  # noqa: RUF012 - the library copies it
+    """API hosts by name, beside Microsoft's own, which are known: commercial, us, eu, uk, au, swa, ina, gcc,
+    gcc-high and dod. A token is never sent to any other host."""
 
     tenants: list[TenantEntry] = []  # noqa: RUF012 - the library copies it
     """Customers to register at start, where they are not yet; all others are known from the tenants topic
     (`defender-ingest tenants`). Taking one out of this list removes nobody."""
+
+    @property
+    def served(self) -> dict[str, Region]:
+        """The regions whose tenants sign in where this daemon does."""
+        return {
+            name: region
+            for name, region in self.regions.items()
+            if region.login_url in (None, self.entra.login_url)
+        }
+
+    @property
+    def logins(self) -> dict[str, str | None]:
+        """The login host of each region, None for whichever is configured."""
+        return {name: region.login_url for name, region in self.regions.items()}
+
+    @field_validator("regions")
+    @classmethod
+    def _microsofts_are_known(cls, value: dict[str, Region]) -> dict[str, Region]:
+        return with_known(value)

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from ingest.settings.loader import PREFIX
-from ingest.settings.models import Region, Settings, TenantEntry
+from ingest.settings.models import Settings, TenantEntry
+from ingest.settings.regions import Region
 
 _INTRO = f"""# Configuration
 

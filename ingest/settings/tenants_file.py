@@ -1,6 +1,6 @@
 """A file of tenants, for `defender-ingest tenants apply`: as strict as the configuration itself."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from ingest.errors import SettingsError, TenantsFileRefused
 from ingest.model.route import Route
 from ingest.settings.files import Path_
-from ingest.settings.loader import check_tenants, in_words, problem_line, read_yaml
+from ingest.settings.loader import check_entries, in_words, problem_line, read_yaml
 from ingest.settings.models import TenantEntry
 from ingest.settings.section import Section
 
@@ -20,12 +20,15 @@ class _File(Section):
     tenants: list[TenantEntry] = Field(default_factory=list)
 
 
-def load_tenants(path: Path, regions: Iterable[str], route: Route) -> list[TenantEntry]:
+def load_tenants(
+    path: Path, logins: Mapping[str, str | None], login_url: str, route: Route
+) -> list[TenantEntry]:
     """Read the tenants of a file; none where it is empty.
 
     Args:
         path: a YAML file: a list of tenants, or a mapping with `tenants:` and nothing else.
-        regions: the names that a tenant's region may have.
+        logins: the names that a tenant's region may have, with each one's login host, or None.
+        login_url: the login host that is configured.
         route: where alerts go; nobody's may have nowhere to go.
 
     Raises:
@@ -43,8 +46,8 @@ def load_tenants(path: Path, regions: Iterable[str], route: Route) -> list[Tenan
             if len(keys) == 1 and one["type"] == "extra_forbidden":
                 words = f"unknown key; the file is {_FORM}, and nothing else"
             problems.append(problem_line(path, {}, content, keys, words))
-    known = {"tenants": content.get("tenants"), "regions": dict.fromkeys(regions)}
-    for keys, words in (*check_tenants(known), *_names(known)):
+    tenants = content.get("tenants")
+    for keys, words in (*check_entries(tenants, logins, login_url), *_names(tenants)):
         problems.append(problem_line(path, {}, content, keys, words))
     for number, entry in enumerate(found):
         if (why := route.refusal(entry.tenant)) is not None:
@@ -69,9 +72,8 @@ def _content(path: Path) -> dict[str, Any]:
     raise TenantsFileRefused([f"{path}: must be {_FORM}"])
 
 
-def _names(content: Mapping[str, Any]) -> Iterator[tuple[Path_, str]]:
+def _names(tenants: Any) -> Iterator[tuple[Path_, str]]:
     """Yield the names that are given twice: a person could not say whom they mean."""
-    tenants = content["tenants"]
     seen: dict[str, int] = {}
     for number, entry in enumerate(tenants if isinstance(tenants, list) else []):
         name = entry.get("name") if isinstance(entry, dict) else None

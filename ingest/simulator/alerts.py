@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from isal import igzip
 
+from ingest.simulator import clouds
 from ingest.simulator.customer import Customer
 from ingest.simulator.exchange import Pace, Response, api_error
 from ingest.simulator.faults import Fault, FaultBook, Layer
@@ -78,7 +79,7 @@ class AlertApi:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         grant = self._grant_of(token.strip()) if scheme.lower() == "bearer" else None
         customer = None if grant is None else self._customer(grant.tenant)
-        if grant is None or customer is None:
+        if grant is None or customer is None or not clouds.reads_at(customer, host):
             return _unauthorized("The token is missing, or it is not one of ours.")
         asked = Asked(
             customer=customer,
@@ -99,7 +100,8 @@ class AlertApi:
         customer = asked.customer
         if grant.expires <= asked.now or grant.generation != customer.tokens_since:
             return _unauthorized("The token has expired, or it was revoked.")
-        if grant.audience not in AUDIENCES or "Alert.Read.All" not in grant.roles:
+        fits = grant.audience in AUDIENCES and clouds.takes(customer, grant.audience)
+        if not fits or "Alert.Read.All" not in grant.roles:
             if not grant.roles:
                 customer.outages.failed(asked.wall, asked.wall)
             return api_error(

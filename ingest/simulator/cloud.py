@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ingest.simulator import admin, alerts
+from ingest.simulator import admin, alerts, clouds
 from ingest.simulator.application import Application
 from ingest.simulator.consent import Consents
 from ingest.simulator.content import MALFORMED_FORMS
@@ -24,7 +24,7 @@ from ingest.simulator.samples import RecordedAnswer, Replay
 from ingest.simulator.times import Timeline, http_date, ticks_of
 
 REGION = "simulated"
-"""The one region that all simulated tenants are in."""
+"""The region that simulated tenants are in where a plan names none."""
 
 _COMPANIES = ("Contoso", "Fabrikam", "Northwind", "Litware", "Proseware", "Tailspin", "Wingtip")
 _TRADES = ("Bank", "Foods", "Health", "Logistics", "Motors", "Power", "Retail", "Steel", "Travel")
@@ -49,6 +49,7 @@ class Plan:
         token_seconds: how long tokens live.
         unconsented: how many of the tenants, the last ones, have not consented yet.
         redirect_urls: where the application may be sent back to after a consent.
+        regions: those of `clouds` that the tenants are in, in turn; none for one region on any host.
     """
 
     tenants: int = 200
@@ -64,6 +65,7 @@ class Plan:
     token_seconds: int = 3599
     unconsented: int = 0
     redirect_urls: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
     client_secret: str = field(default="simulated-secret", repr=False)
 
 
@@ -153,7 +155,7 @@ class SimulatedCloud:
                 Customer(
                     id=identity,
                     name=name,
-                    region=REGION,
+                    region=plan.regions[number % len(plan.regions)] if plan.regions else REGION,
                     population=population,
                     links=rng.random() < _HALF,
                     links_first=rng.random() < _HALF,
@@ -171,11 +173,12 @@ class SimulatedCloud:
         host = headers.get("host", "localhost")
         if path.startswith("/admin/"):
             answer = admin.handle(self, method, path, body)
-        elif path in alerts.PATHS:
+        elif path in alerts.PATHS and clouds.is_api(host):
             answer = self._alerts.handle(method, path, query, host, headers)
         else:
             found = self._consents.handle(method, path, query, headers, body)
-            found = found or self._entra.handle(method, path, host, headers, body)
+            if found is None and clouds.is_login(host):
+                found = self._entra.handle(method, path, host, headers, body)
             answer = found or api_error(404, "ResourceNotFound", "There is no such resource.")
         answer.headers["Date"] = http_date(self.timeline.now())
         return answer

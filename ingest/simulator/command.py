@@ -8,14 +8,16 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 from ingest.simulator.certificates import server_context
 from ingest.simulator.cloud import Plan, SimulatedCloud
+from ingest.simulator.clouds import NAMES, REGIONS
 from ingest.simulator.config import Fitting, fitting_config, write_config
 from ingest.simulator.credentials import KINDS, TOKEN_SECONDS, Desk, write_consent_key, write_secret
 from ingest.simulator.faults import FaultError, load_script
+from ingest.simulator.proxy import ForwardProxy
 from ingest.simulator.samples import SamplesError, load_answers
 from ingest.simulator.server import SimulatorServer
 
@@ -77,6 +79,19 @@ def add_parser(
         help="what the configuration proves the application with",
     )
     parser.add_argument(
+        "--regions",
+        type=_regions,
+        default=(),
+        metavar="NAME,NAME",
+        help=f"regions that the tenants are in, in turn, each with hosts of its own, which are reached "
+        f"through the proxy alone: {', '.join(REGIONS)}",
+    )
+    parser.add_argument(
+        "--proxy-port",
+        type=_whole,
+        help="serve a forward proxy (CONNECT) to the cloud; 0: a free port",
+    )
+    parser.add_argument(
         "--unconsented",
         type=_whole,
         default=0,
@@ -109,6 +124,9 @@ def run(args: argparse.Namespace) -> int:
     if args.write_config and not args.kafka:
         print("--write-config needs --kafka HOST:PORT", file=sys.stderr)  # noqa: T201
         return os.EX_USAGE
+    if args.regions and args.proxy_port is None:
+        print("--regions needs --proxy-port: no other way leads to their hosts", file=sys.stderr)  # noqa: T201
+        return os.EX_USAGE
     try:
         script = load_script(args.faults)
         answers = load_answers(args.samples) if args.samples else []
@@ -137,6 +155,7 @@ def run(args: argparse.Namespace) -> int:
             limits=not args.no_limits,
             faults=tuple(script),
             answers=tuple(answers),
+            regions=args.regions,
             client_secret=secret,
         )
         cloud = SimulatedCloud(plan=plan, clock=time.time)  # noqa: TID251 - here it is chosen
@@ -147,17 +166,28 @@ async def _serve(args: argparse.Namespace, cloud: SimulatedCloud, folder: Path) 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    context, ca_file = server_context(folder, args.host)
+    context, ca_file = server_context(folder, args.host, *NAMES)
     desk = Desk(args.credential, folder, cloud.application)
     desk.renew(cloud.timeline.now())
     try:
-        async with SimulatorServer(
-            cloud=cloud,
-            context=context,
-            host=args.host,
-            port=args.port,
-            round_trip=args.round_trip_milliseconds / 1000,
-        ) as server:
+        async with AsyncExitStack() as stack:
+            server = SimulatorServer(
+                cloud=cloud,
+                context=context,
+                host=args.host,
+                port=args.port,
+                round_trip=args.round_trip_milliseconds / 1000,
+            )
+            await stack.enter_async_context(server)
+            proxy = None
+            if args.proxy_port is not None:
+                proxy = await stack.enter_async_context(
+                    ForwardProxy(
+                        upstream=(args.host, server.port),
+                        names=NAMES | {args.host},
+                        port=args.proxy_port,
+                    )
+                )
             if args.write_config:
                 fitting = Fitting(
                     url=server.url,
@@ -168,12 +198,14 @@ async def _serve(args: argparse.Namespace, cloud: SimulatedCloud, folder: Path) 
                     shards=args.shards,
                     poll_interval=args.poll_interval,
                     listen_port=args.listen_port,
+                    proxy=None if proxy is None else proxy.url,
                     consent_key=write_consent_key(folder),
                 )
                 write_config(args.write_config, fitting_config(cloud, fitting))
             ready = {
                 "event": "ready",
                 "url": server.url,
+                "proxy": None if proxy is None else proxy.url,
                 "ca_file": str(ca_file),
                 "config": str(args.write_config) if args.write_config else None,
             }
@@ -186,6 +218,13 @@ async def _serve(args: argparse.Namespace, cloud: SimulatedCloud, folder: Path) 
         print(f"cannot listen on {args.host}:{args.port}: {error}", file=sys.stderr)  # noqa: T201
         return os.EX_UNAVAILABLE
     return 0
+
+
+def _regions(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in REGIONS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(REGIONS)}")
+    return names
 
 
 def _count(text: str) -> int:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from ingest.simulator.cloud import REGION, SimulatedCloud
+from ingest.simulator.clouds import REGIONS
 from ingest.simulator.times import TICKS
 from ingest.simulator.token_endpoint import DEFENDER
 
@@ -21,8 +22,9 @@ _CONSENT, _HERE = "/consent", ("127.0.0.1", "localhost")
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """What the configuration needs beside the cloud itself; `credential` are keys of its `entra`.
+    """What the configuration needs beside the cloud itself.
 
+    `credential` are keys of its `entra`; `proxy` is the way to a cloud that has names of its own.
     `consent_key` is a file with the key of invitations: with it, and where a redirect address is on this
     machine, the daemon has a consent page there.
     """
@@ -35,6 +37,7 @@ class Fitting:
     shards: int
     poll_interval: float
     listen_port: int
+    proxy: str | None = None
     consent_key: Path | None = None
 
 
@@ -43,14 +46,15 @@ def fitting_config(cloud: SimulatedCloud, fitting: Fitting) -> dict[str, Any]:
     oldest = cloud.oldest() / TICKS
     age = math.ceil(cloud.timeline.now() - oldest) + _MARGIN_SECONDS
     look_back = max(age, _LEAST_LOOK_BACK_SECONDS)
+    login_url, regions = _hosts(cloud, fitting.url)
     content: dict[str, Any] = {
         "entra": {
             "client_id": cloud.client_id,
             **fitting.credential,
-            "login_url": fitting.url,
+            "login_url": login_url,
         },
         "ca_file": str(fitting.ca_file),
-        "regions": {REGION: {"api_url": fitting.url, "resource": DEFENDER}},
+        "regions": regions,
         "kafka": {
             "bootstrap_servers": fitting.kafka.split(","),
             "prefix": fitting.prefix,
@@ -68,9 +72,11 @@ def fitting_config(cloud: SimulatedCloud, fitting: Fitting) -> dict[str, Any]:
         "tenants": [
             {"id": customer.id, "name": customer.name, "region": customer.region}
             for customer in cloud.customers.values()
-            if customer.consented
+            if customer.consented and customer.region in regions
         ],
     }
+    if fitting.proxy is not None:
+        content["http"] = {"proxy": fitting.proxy}
     pages = (url.removesuffix(_CONSENT) for url in cloud.plan.redirect_urls if _is_here(url))
     page = next(pages, None)
     if page is not None and fitting.consent_key is not None:
@@ -84,6 +90,22 @@ def fitting_config(cloud: SimulatedCloud, fitting: Fitting) -> dict[str, Any]:
     if not cloud.plan.limits:
         content["source"] = {"calls_per_minute": 1_000_000, "calls_per_hour": 60_000_000}
     return content
+
+
+def _hosts(cloud: SimulatedCloud, url: str) -> tuple[str, dict[str, Any]]:
+    """Return the login host of the first region, and the regions whose tenants sign in there."""
+    if not cloud.plan.regions:
+        return url, {REGION: {"api_url": url, "resource": DEFENDER}}
+    login = REGIONS[cloud.plan.regions[0]].login
+    known = {name: REGIONS[name] for name in cloud.plan.regions if REGIONS[name].login == login}
+    return f"https://{login}", {
+        name: {
+            "api_url": f"https://{hosts.api}",
+            "resource": hosts.resource,
+            "login_url": f"https://{login}",
+        }
+        for name, hosts in known.items()
+    }
 
 
 def _is_here(url: str) -> bool:

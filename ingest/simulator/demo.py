@@ -128,12 +128,17 @@ def _started(arguments: argparse.Namespace, folder: Path) -> Iterator[_Stage]:
         cloud = RemoteCloud(url=ready["url"], ca_file=Path(ready["ca_file"]))
         with _step("daemon"):
             command = [*_PROGRAM, "run", "--config", str(config)]
-            daemon = stack.enter_context(Child(name="daemon", command=command, folder=folder))
+            admin_port = free_port()
+            env = {"DEFENDER_INGEST_ADMIN__PORT": str(admin_port)}
+            daemon = stack.enter_context(
+                Child(name="daemon", command=command, folder=folder, env=env)
+            )
             daemon.wait_until(
                 lambda: _answers(f"{subject.status_url}/readyz"),
                 what="readiness",
                 timeout=_START_SECONDS,
             )
+        _say(f"status page: http://127.0.0.1:{admin_port}/")
         _say(f"status and metrics: {subject.status_url}/status {subject.status_url}/metrics")
         names = {tenant["id"]: tenant["name"] for tenant in cloud.tenants()}
         yield _Stage(cloud, daemon, subject, names)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from ingest.simulator import clouds
 from ingest.simulator.application import Application
 from ingest.simulator.customer import Customer
 from ingest.simulator.exchange import Response, json_answer
@@ -79,7 +80,8 @@ class Entra:
                 error="invalid_tenant",
             )
         # Asked by a domain name, it answers with the id: this is how the one is found by the other.
-        root = f"https://{host}/{customer.id}"
+        # So is its cloud, whose login host may be another.
+        root = f"https://{clouds.login_of(customer, host)}/{customer.id}"
         version = "/v2.0" if v2 else ""
         return json_answer(
             200,

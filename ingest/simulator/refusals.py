@@ -93,6 +93,11 @@ _REFUSALS: Mapping[int, tuple[int, str, str]] = {
         "No matching federated identity record found for presented assertion subject.",
     ),
     900144: (400, "invalid_request", "The request body must contain the parameter '{missing}'."),
+    900382: (
+        400,
+        "invalid_request",
+        "Confidential Client is not supported in Cross Cloud request.",
+    ),
     1002012: (
         400,
         "invalid_scope",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
+from ingest.simulator import clouds
 from ingest.simulator.application import Application
 from ingest.simulator.customer import Customer
 from ingest.simulator.exchange import Response, json_answer
@@ -101,6 +102,8 @@ class TokenEndpoint:
         if customer is None:
             return self._refusal(90002, {"tenant": tenant}, headers)
         customer.calls.tokens += 1
+        if not clouds.signs_in_at(customer, host):
+            return self._refusal(900382, {"tenant": tenant}, headers)
         asked = form.get("scope" if v2 else "resource", "")
         resource = asked.removesuffix("/.default").rstrip("/") if v2 else asked.rstrip("/")
         words = {

@@ -19,7 +19,7 @@ from ingest.sink.following import Follower
 from ingest.sink.statuses import Status, decoded
 from ingest.sink.topics import TopicNames
 
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 10.0
 
 
 class StatusBoard:

@@ -27,7 +27,9 @@ from ingest.model.instant import from_http_date, from_unix, to_unix
 from ingest.model.sweep import Ask
 from ingest.model.tenant import Tenant
 from ingest.pipeline.ports import Clock, Page
-from ingest.settings.models import Region, Source
+from ingest.settings.models import Source
+from ingest.settings.proxy import ProxyOf, environment_proxy
+from ingest.settings.regions import Region
 from ingest.source.memory import Lease, Room
 from ingest.source.query import followed_link, url_of
 from ingest.source.records import canonical, read, split
@@ -81,6 +83,7 @@ class DefenderSource:
         clock: local time.
         metrics: are told of every call.
         log: for what an operator should know.
+        proxy_of: which proxy a host is reached through.
         transport: in place of real HTTP.
     """
 
@@ -94,6 +97,7 @@ class DefenderSource:
         clock: Clock,
         metrics: SourceMetrics,
         log: structlog.stdlib.BoundLogger,
+        proxy_of: ProxyOf = environment_proxy,
         transport: Transport | None = None,
     ) -> None:
         self._settings = settings
@@ -102,7 +106,9 @@ class DefenderSource:
         self._clock = clock
         self._metrics = metrics
         self._log = log
-        self._transport = transport or AiohttpTransport(settings=settings, ca_file=ca_file)
+        self._transport = transport or AiohttpTransport(
+            settings=settings, ca_file=ca_file, proxy_of=proxy_of
+        )
         self._room = Room(
             capacity=settings.memory_bytes, largest=settings.page_bytes, tell=metrics.memory
         )
@@ -184,7 +190,7 @@ class DefenderSource:
         if region is None:
             raise TenantRejected(
                 f"the tenant is registered in the region {tenant.region!r}, which this configuration does "
-                f"not name (regions): one of {', '.join(sorted(self._regions))} is needed",
+                f"not serve (regions, entra.login_url): one of {', '.join(sorted(self._regions))} is needed",
                 reason="unknown_region",
                 blame=Blame.US,
             )

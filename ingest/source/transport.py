@@ -6,11 +6,9 @@ The only module that knows aiohttp's client. Tests put a cloud without sockets i
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from isal import isal_zlib
@@ -18,6 +16,7 @@ from yarl import URL
 
 from ingest.errors import SettingsError, SourceUnavailable
 from ingest.settings.models import Source
+from ingest.settings.proxy import ProxyOf, environment_proxy
 
 _READ_BUFFER_BYTES = 256 * 1024
 _KEEP_ALIVE_SECONDS = 75.0
@@ -86,8 +85,11 @@ class AiohttpTransport:
     another's calls, so there is none.
     """
 
-    def __init__(self, *, settings: Source, ca_file: Path | None) -> None:
+    def __init__(
+        self, *, settings: Source, ca_file: Path | None, proxy_of: ProxyOf = environment_proxy
+    ) -> None:
         self._settings = settings
+        self._proxy_of = proxy_of
         self._tls = _tls(ca_file)
         self._session: aiohttp.ClientSession | None = None
 
@@ -131,8 +133,11 @@ class AiohttpTransport:
             raise RuntimeError("a transport was used before it was entered")
         where = URL(url, encoded=True)
         try:
+            # Not aiohttp's `trust_env`: it asks in a thread for each call, and reads `~/.netrc` too, whose
+            # passwords have no business here.
+            proxy = self._proxy_of(where.host or "")
             async with self._session.get(
-                where, headers=headers, allow_redirects=False, proxy=_proxy(where.host or "")
+                where, headers=headers, allow_redirects=False, proxy=proxy
             ) as response:
                 yield _Reply(response)
         except TimeoutError:
@@ -142,6 +147,11 @@ class AiohttpTransport:
         except aiohttp.ClientConnectorCertificateError:
             raise SourceUnavailable(
                 "the alert API's certificate is not trusted: check ca_file", reason="tls"
+            ) from None
+        except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError):
+            raise SourceUnavailable(
+                "the proxy does not let us through to the alert API: check http.proxy and what it allows",
+                reason="proxy",
             ) from None
         except (aiohttp.ClientError, OSError) as error:
             # Only the kind: some of aiohttp's messages hold headers or parts of the body.
@@ -169,16 +179,6 @@ def _lost(error: Exception) -> SourceUnavailable:
     return SourceUnavailable(
         f"the call to the alert API failed: {type(error).__name__}", reason="network"
     )
-
-
-@lru_cache
-def _proxy(host: str) -> str | None:
-    """Return the proxy that the environment names for a host.
-
-    aiohttp's `trust_env` asks for it in a thread for each call, and reads `~/.netrc` too, whose
-    passwords have no business here.
-    """
-    return None if proxy_bypass(host) else getproxies().get("https")
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext:

@@ -1,6 +1,6 @@
 """The metrics page, generated from the catalogue."""
 
-from ingest.telemetry.metrics import CATALOGUE, PREFIX, Described
+from ingest.telemetry.catalogue import CATALOGUE, PREFIX, Described
 
 _INTRO = f"""# Metrics
 

@@ -15,7 +15,6 @@ import yaml
 
 from ingest import __version__
 from ingest.cli import _parser, main
-from ingest.settings.models import Entra, Settings
 from tests.chart.helm import CHART, ROOT, HelmRefused, one_of, render, run, values
 from tests.container.clean_root import UNREADY_SECONDS
 
@@ -106,7 +105,8 @@ def test_the_chart_is_of_the_version_that_it_installs():
 def secrets() -> dict[str, str]:
     """Return what the files of Secrets hold, by their names in them."""
     authority = trustme.CA()
-    issued = authority.issue_cert("defender-ingest")
+    # Entra ID takes no other.
+    issued = authority.issue_cert("defender-ingest", key_type=trustme.KeyType.RSA)
     return {
         "ca.crt": authority.cert_pem.bytes().decode(),
         "tls.crt": issued.cert_chain_pems[0].bytes().decode(),
@@ -114,16 +114,7 @@ def secrets() -> dict[str, str]:
     }
 
 
-KNOWN = [
-    *("minimal", "mutual-tls"),
-    # Settings that come with the rest of the program; each is held to it from then on.
-    *(["secured"] if "certificate_file" in Entra.model_fields else []),
-    *(["workload-identity"] if "federated_token_file" in Entra.model_fields else []),
-    *(["consent"] if "consent" in Settings.model_fields else []),
-]
-
-
-@pytest.mark.parametrize("scenario", KNOWN)
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_daemon_accepts_the_configuration_that_is_rendered(scenario, secrets, tmp_path, capsys):
     objects = render(scenario)
     text = one_of(objects, "ConfigMap", suffix=one_of(objects, "Deployment")["metadata"]["name"])
@@ -307,6 +298,10 @@ def test_long_names_are_cut_to_what_kubernetes_takes(given):
             'consent={"enabled": true, "existingSecret": "s"}',
             "config.consent.url and config.consent.",
         ),
+        (
+            'admin={"enabled": false, "existingSecret": "s"}',
+            "admin.existingSecret needs admin.enabled",
+        ),
         ("consent.ingress.enabled=true", "consent.ingress.enabled needs consent.enabled"),
     ],
 )
@@ -317,14 +312,33 @@ def test_a_mistake_is_told_with_its_place_and_shows_no_secret(given, words):
     assert "s3cret" not in str(refused.value)
 
 
-def test_the_page_may_not_share_the_port_of_the_metrics():
+def test_no_two_listeners_share_a_port():
     with pytest.raises(HelmRefused, match="must differ"):
         render("consent", "consent.port=9464")
+    with pytest.raises(HelmRefused, match="must differ"):
+        render("minimal", "admin.port=9464")
+
+
+def test_the_status_page_is_for_this_machine_alone_until_a_secret_lets_people_in():
+    objects = render("minimal")
+    config = yaml.safe_load(one_of(objects, "ConfigMap")["data"]["daemon.yaml"])
+    assert config["admin"] == {"host": "127.0.0.1", "port": 9465}
+    assert [one["name"] for one in one_of(objects, "Service")["spec"]["ports"]] == ["http"]
+    assert [one["name"] for one in container(objects)["ports"]] == ["http"]
+    objects = render("secured")
+    text = one_of(objects, "ConfigMap", suffix="-ingest")["data"]["daemon.yaml"]
+    admin = yaml.safe_load(text)["admin"]
+    assert (admin["host"], admin["token_file"]) == ("0.0.0.0", f"{SECRETS}/admin/token")  # noqa: S104
+    assert [one["name"] for one in one_of(objects, "Service")["spec"]["ports"]] == ["http", "admin"]
+    objects = render("workload-identity")
+    assert "admin" not in yaml.safe_load(one_of(objects, "ConfigMap")["data"]["daemon.yaml"])
 
 
 def test_each_listener_has_a_rule_of_its_own_and_brokers_their_ports():
     policy = one_of(render("secured"), "NetworkPolicy")["spec"]
-    assert [[port["port"] for port in rule["ports"]] for rule in policy["ingress"]] == [[9464]]
+    ports = [[port["port"] for port in rule["ports"]] for rule in policy["ingress"]]
+    assert ports == [[9464], [9465]]
+    assert policy["ingress"][0]["from"] != policy["ingress"][1]["from"]
     dns, kafka, https, extra = policy["egress"]
     assert {port["port"] for port in dns["ports"]} == {53}
     assert [port["port"] for port in kafka["ports"]] == [9093, 9094, 9095]
@@ -379,7 +393,26 @@ def test_rules_are_those_of_the_file_and_link_to_where_the_runbooks_are(chart, t
         )
 
 
-def test_the_dashboard_is_the_file_to_the_byte(chart):
+def test_the_signals_that_the_chart_has_come_through_whole():
+    objects = render("secured")
+    files = CHART / "files"
+    groups = one_of(objects, "PrometheusRule")["spec"]["groups"]
+    names = [rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule]
+    assert names == re.findall(
+        r"^ +- alert: (\w+)$", (files / "rules.yaml").read_text(), re.MULTILINE
+    )
+    links = [
+        rule["annotations"]["runbook_url"]
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    assert all(one.startswith("https://git.example.com/defender-ingest/") for one in links)
+    data = one_of(objects, "ConfigMap", "-dashboard")["data"]["defender-ingest.json"]
+    assert json.loads(data) == json.loads((files / "dashboard.json").read_text())
+
+
+def test_the_dashboard_is_the_file_and_no_template(chart):
     data = one_of(render("secured", chart=chart), "ConfigMap", "-dashboard")["data"]
     assert json.loads(data["defender-ingest.json"]) == {"title": "{{ not a template }}"}
 
@@ -391,6 +424,7 @@ def test_notes_tell_how_to_see_the_first_alert_in_words_that_the_program_knows()
     assert [_parser(one.split()).parse_args(one.split()).act for one in commands] == ["add", "list"]
     assert "kcat -b kafka-1:9092 -C -t defender.alerts -X isolation.level=read_committed" in notes
     assert "without TLS" in notes
+    assert "kubectl -n default port-forward deploy/rel-defender-ingest 9465" in notes
     said = run("install", "--dry-run=client", *values("secured"), "--set", "replicas=65")
     assert "-t soc.alerts" in said
     assert "65 replicas share 64 shards" in said

@@ -70,3 +70,14 @@ def test_a_build_sees_no_test_no_secret_and_no_history():
 def test_an_instruction_that_the_tests_would_pass_over_is_told():
     with pytest.raises(AssertionError, match="ONBUILD"):
         stages(TEXT + "ONBUILD RUN true\n", args={}, base_env={"PATH": ""})
+
+
+def test_the_pages_build_with_arguments_and_targets_that_there_are():
+    page = (ROOT / "docs" / "release.md").read_text()
+    known = set(re.findall(r"^ARG (\w+)", TEXT, re.MULTILINE))
+    for text in (page, TEXT):
+        assert set(re.findall(r"--build-arg (\w+)", text)) <= known
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {word for words in re.findall(r"`make ([a-z ]+)", page) for word in words.split()}
+    assert len(named) > 4
+    assert named <= targets

@@ -196,6 +196,14 @@ def test_modules_are_compiled_since_a_read_only_root_never_will_be(image):
     assert {one.name.partition(".")[0] for one in (package / "__pycache__").iterdir()} == modules
 
 
+def test_everything_of_the_package_is_in_the_image(image):
+    (package,) = image.root.at("/opt/defender-ingest/lib").glob("*/site-packages/ingest")
+    there = {one.relative_to(package) for one in package.rglob("*") if one.is_file()}
+    ours = {one.relative_to("ingest") for one in context(ROOT) if one.parts[0] == "ingest"}
+    assert {one.suffix for one in ours} > {".py"}
+    assert ours <= there
+
+
 def test_the_image_tells_its_version(image):
     done = image.run("version")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, __version__, "")

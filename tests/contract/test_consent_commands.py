@@ -138,10 +138,11 @@ def test_microsofts_own_links_are_shown_in_both_forms(shell):
         f"&client_id={CLIENT}&response_type=code&sso_reload=true"
     )
     assert older.fragment == ""
-    out, _, _ = shell.run("consent-url", "--tenant", ONE, "--region", "gov")
+    out, _, _ = shell.run("consent-url", "--tenant", ONE, "--region", "gcc")
     assert f"/{ONE}/v2.0/adminconsent?" in out[1]
     assert (
-        "scope=https%3A%2F%2Fsecuritycenter.onmicrosoft.us%2Fwindowsatpservice%2F.default" in out[1]
+        "scope=https%3A%2F%2Fsecuritycenter.onmicrosoft.com%2Fwindowsatpservice%2F.default"
+        in out[1]
     )
     assert f"/{ONE}/oauth2/authorize?" in out[3]
 
@@ -152,3 +153,7 @@ def test_a_cloud_of_its_own_has_its_own_login_host(shell):
     out, _, _ = shell.run("consent-url")
     assert out[1].startswith("https://login.microsoftonline.us/organizations/v2.0/adminconsent?")
     assert out[3].startswith("https://login.microsoftonline.us/common/oauth2/authorize?")
+    # Its regions share a host and a resource, so none has to be named.
+    assert "scope=https%3A%2F%2Fsecuritycenter.onmicrosoft.us%2F" in out[1]
+    _, _, err = shell.run("consent-url", "--region", "commercial", code=os.EX_USAGE)
+    assert "--region commercial: is of another cloud" in err

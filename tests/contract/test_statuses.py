@@ -10,8 +10,10 @@ from prometheus_client import CollectorRegistry
 
 from ingest.errors import Blame, SinkUnavailable, StatusUnreadable
 from ingest.model.report import encode_report
+from ingest.model.roster import Origin, Registration, Standing
 from ingest.model.status import FeedStatus, State
-from ingest.model.tenant import FeedKey, shard_of
+from ingest.model.tenant import FeedKey, Tenant, shard_of
+from ingest.portal.fleet_view import FleetView, Query
 from ingest.runtime.clock import SystemClock
 from ingest.settings.models import Kafka
 from ingest.simulator.broker import free_port
@@ -123,6 +125,48 @@ async def test_a_board_follows_every_status_and_hands_on_the_last_word_of_each(s
             assert board.former(TENANTS[0]).state == "failing"
             assert board.former(TENANTS[1]) is board.former(TENANTS[2]) is None
             assert isinstance(board.get(TENANTS[2]), StatusUnreadable)
+
+
+async def test_replicas_that_are_gone_for_good_leave_every_tenant_unread_since(settings):
+    log = KafkaCommitLog(
+        settings=settings,
+        client_id="app-1",
+        metrics=SinkMetrics(CollectorRegistry()),
+        clock=SystemClock(),
+        log=structlog.get_logger(),
+        rng=random.Random(1),
+    )
+    async with asyncio.timeout(90), log, log.membership:
+        for tenant in TENANTS:
+            await log.restore(FeedKey(tenant))
+            log.report(tenant, value(tenant), soon=True)
+        await until(settings, lambda found: len(found) == len(TENANTS))
+    board = StatusBoard(
+        settings=settings, clock=SystemClock(), rng=random.Random(1), log=structlog.get_logger()
+    )
+    roster = {
+        tenant: Registration(
+            Tenant(tenant, f"customer {number}", "eu"),
+            Standing.ACTIVE,
+            Origin.COMMAND,
+            by="a test",
+            at=0.0,
+        )
+        for number, tenant in enumerate(TENANTS)
+    }
+    # Nobody reads them any more; another process shows what the topic has.
+    async with asyncio.timeout(60), board:
+        view = FleetView(
+            roster=lambda: roster,
+            unreadable=dict,
+            status=board.get,
+            is_told=lambda: board.is_whole,
+            clock=SystemClock(),
+            late_after=240,
+        )
+        seen = view.look(Query(), view.registered())
+    assert seen.states == {"unread": len(TENANTS)}
+    assert all("no replica has reported on it since" in one.reason for one in seen.rows)
 
 
 async def test_what_stands_in_a_partition_that_is_not_the_tenants_says_nothing(settings):

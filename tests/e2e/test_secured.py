@@ -173,6 +173,7 @@ async def test_each_command_works_with_the_rights_that_are_listed_for_it_and_no_
             words = {
                 "topics --check": ["topics", "--check"],
                 "tenants list": ["tenants", "list"],
+                "doctor": ["doctor", tenant],
                 "quarantine list, show": ["quarantine", "show", aside],
                 "quarantine retry": ["quarantine", "retry", aside],
                 "reshard": ["reshard", "--to", "5"],

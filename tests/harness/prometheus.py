@@ -16,7 +16,7 @@ import yaml
 
 from ingest.simulator.broker import free_port
 from ingest.simulator.processes import Child
-from ingest.telemetry.metrics import PREFIX, Described
+from ingest.telemetry.catalogue import PREFIX, Described
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "helm" / "defender-ingest" / "files" / "rules.yaml"

@@ -4,40 +4,18 @@ The whole of identity (MSAL too) on the simulated cloud, in virtual time.
 """
 
 import asyncio
-import functools
-import random
 from collections import Counter
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from ingest.identity.entra import EntraId
 from ingest.identity.tokens import Tokens
 from ingest.model.status import State
-from ingest.settings.models import Entra, Region
-from ingest.simulator.cloud import REGION, Plan
-from ingest.simulator.token_endpoint import DEFENDER
-from ingest.telemetry.metrics import IdentityMetrics
-from tests.fakes.virtual_loop import VirtualLoop
-from tests.harness.cloud_http import CloudHttp, in_the_loop
-from tests.harness.world import SILENT, World
-
-
-def in_virtual_time(scenario):
-    """Run a scenario on a loop whose time costs nothing: hours of thousands are too much for looptime."""
-
-    @functools.wraps(scenario)
-    def run(**fixtures):
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            runner.run(scenario(**fixtures))
-
-    return run
-
+from ingest.simulator.cloud import Plan
+from tests.harness.real_tokens import in_virtual_time, real_tokens
+from tests.harness.world import World
 
 OLD, NEW = "the-secret-that-expires", "the-secret-that-follows"
-LOGIN = "https://login.test"
 HOUR = 3600
-ROUND_TRIP_SECONDS = 0.05
 
 
 class Outage:
@@ -60,24 +38,7 @@ class Outage:
         self.application = self.world.cloud.application
 
     def _made(self, world) -> Tokens:
-        settings = Entra(
-            client_id=world.cloud.client_id, client_secret_file=self.file, login_url=LOGIN
-        )
-        tokens = Tokens(
-            settings=settings,
-            regions={REGION: Region(api_url="https://api.test", resource=DEFENDER)},
-            ca_file=None,
-            clock=world.clock,
-            rng=random.Random(1),
-            metrics=IdentityMetrics(CollectorRegistry()),
-            log=SILENT,
-        )
-        self.http = CloudHttp(world.cloud)
-        tokens._entra = EntraId(
-            settings=settings, http=self.http, clock=world.clock, credential="client_secret_file"
-        )
-        loop = asyncio.get_running_loop()
-        self._monkeypatch.setattr(loop, "run_in_executor", in_the_loop(loop, ROUND_TRIP_SECONDS))
+        tokens, self.http = real_tokens(world, self._monkeypatch, client_secret_file=self.file)
         return tokens
 
     def expire(self) -> None:

@@ -165,7 +165,7 @@ def _live(run: Run) -> None:
         (fourth, "token_not_json"),
     ):
         run.cloud.add_fault(tenant, {"kind": kind, "seconds": 3600})
-    wanted = {"not_consented", "secret_expired", "no_permission", "entra_unreadable"}
+    wanted = {"consent_revoked", "secret_expired", "no_permission", "entra_unreadable"}
     run.wait("refusals", lambda: wanted <= run.states())
     run.listen("with some refused")
     run.cloud.add_fault("*", {"kind": "secret_expired", "seconds": 3600})

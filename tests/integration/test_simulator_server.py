@@ -253,6 +253,8 @@ def test_the_command_says_when_it_is_ready_and_ends_on_a_signal(tmp_path, kind, 
         (["--faults", "/no/such/file.yaml"], os.EX_CONFIG, "cannot be read"),
         (["--from", "/no/such/folder"], os.EX_CONFIG, "no mde_"),
         (["--write-config", "x.yaml"], os.EX_USAGE, "--kafka"),
+        (["--regions", "eu"], os.EX_USAGE, "--regions needs --proxy-port"),
+        (["--regions", "eu,mars"], 2, "'mars' is none of commercial, eu,"),
         (["--host", "192.0.2.1"], os.EX_UNAVAILABLE, "cannot listen"),
     ],
 )

@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from ingest.telemetry.metrics import CATALOGUE, PREFIX
+from ingest.telemetry.catalogue import CATALOGUE, PREFIX
 from tests.harness.prometheus import DASHBOARD, filled_in, promtool, series_of
 
 BOARD = json.loads(DASHBOARD.read_text())

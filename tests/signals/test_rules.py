@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from ingest.telemetry.metrics import CATALOGUE, PREFIX
+from ingest.telemetry.catalogue import CATALOGUE, PREFIX
 from tests.harness.prometheus import ROOT, RULES, promtool, series_of
 
 CASES = ROOT / "tests" / "signals" / "rules.test.yaml"
@@ -75,6 +75,11 @@ def sections() -> list[str]:
 def test_a_rule_leads_to_its_own_section_of_the_runbook(alert):
     assert ALERTS[alert]["annotations"]["runbook_url"] == f"docs/operations.md#{alert.lower()}"
     assert [one.split()[0] for one in sections()].count(alert) == 1
+
+
+def test_the_runbook_names_no_alert_that_is_not():
+    named = set(re.findall(r"\bDefenderIngest\w+", (ROOT / "docs" / "operations.md").read_text()))
+    assert named == set(ALERTS)
 
 
 def test_the_runbook_has_the_alerts_in_the_order_of_the_rules_and_no_other():

@@ -1,7 +1,7 @@
 """What a release puts into topics, in every form that it has, with what each record means.
 
 `python -m tests.upgrade.freeze VERSION` writes it down at a release; from then on it is read as it was
-written, by every later release. Frozen files never change.
+written, by every later release. Frozen files never change once their release is out.
 """
 
 import json
@@ -15,7 +15,7 @@ from ingest.model.alert import Alert, Malformed
 from ingest.model.checkpoint import FeedState
 from ingest.model.instant import TICKS
 from ingest.model.journal import Obeyed, decode_obeyed, encode_obeyed, order_key
-from ingest.model.report import decode_report, encode_report
+from ingest.model.report import Report, decode_report, encode_report
 from ingest.model.roster import (
     Order,
     OrderKind,
@@ -25,7 +25,7 @@ from ingest.model.roster import (
     decode_registration,
     encode_registration,
 )
-from ingest.model.status import Blame, FeedStatus, State
+from ingest.model.status import Blame, FeedStatus, Poll, State, Transition
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach
 from ingest.sink.restore import GRANTS, OWNER, Readback
@@ -99,9 +99,19 @@ def _text(records: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def _decoded(records: Mapping[str, str], decode: Any) -> dict[str, Any]:
     return {
-        key: msgspec.to_builtins(decode(key.encode(), value.encode()))
+        key: _with_properties(decode(key.encode(), value.encode()))
         for key, value in records.items()
     }
+
+
+def _with_properties(decoded: Registration | Report) -> dict[str, Any]:
+    """Return what a record says; what of a status is read only when it is asked for is asked for."""
+    found: dict[str, Any] = msgspec.to_builtins(decoded)
+    if isinstance(decoded, Report):
+        found["transitions"] = msgspec.to_builtins(decoded.transitions)
+        found["polls"] = msgspec.to_builtins(decoded.polls)
+        del found["document"]
+    return found
 
 
 def _id(number: int) -> str:
@@ -126,6 +136,13 @@ def _registrations() -> list[Registration]:
         Registration(
             Tenant(_id(5), "Asked", "au"), Standing.ACTIVE, Origin.COMMAND, **plain, order=refetch
         ),
+        Registration(
+            Tenant(_id(6), "Consented", "eu"),
+            Standing.AWAITING,
+            Origin.PORTAL,
+            **plain,
+            invitation="invitation-1",
+        ),
     ]
 
 
@@ -144,6 +161,14 @@ def _statuses() -> list[FeedStatus]:
             reconciled_at=None if number == 0 else AT - 600,
             watermark=None if number == 0 else AT - 86_400.125,
             remembered=number,
+            silent_since=None if number == 0 else AT - 700_000,
+            looked_at=None if number == 0 else AT - 3_600,
+            calls_left=None if number == 0 else number,
+            transitions=tuple(
+                Transition(AT - 60 * ago, f"{other}", "a_code", "nobody")
+                for ago, other in enumerate(list(State)[:number])
+            ),
+            polls=(Poll(AT - 2, "fast", "whole", 1.5, number, number, 2),) if number else (),
         )
         for number, state in enumerate(State)
     ]

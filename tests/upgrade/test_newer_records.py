@@ -1,95 +1,15 @@
 """After a downgrade: what a newer release wrote parks its tenant, is told, and is never written over."""
 
-import asyncio
 import json
 import subprocess
-import sys
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from ingest.simulator.broker import EmbeddedBroker
-from ingest.simulator.processes import Child
-from tests.integration.test_promtool import get, started
-
-PROGRAM = (sys.executable, "-m", "ingest")
-TENANTS = 4
-
-Found = dict[str, tuple[int, bytes]]
-"""The newest value of each key, with its partition."""
-
-
-class Installation:
-    """A simulated cloud on the embedded broker, with daemons one after another."""
-
-    def __init__(self, bootstrap: str, folder: Path) -> None:
-        self.bootstrap = bootstrap
-        self.prefix = f"t{uuid.uuid4().hex[:8]}"
-        self.config = folder / "daemon.yaml"
-        self.folder = folder
-        self._runs = 0
-
-    @contextmanager
-    def cloud(self) -> Iterator[None]:
-        simulate = [
-            *(*PROGRAM, "simulate", "--port", "0", "--tenants", str(TENANTS), "--backlog", "5"),
-            *("--no-limits", "--kafka", self.bootstrap, "--prefix", self.prefix, "--shards", "2"),
-            *("--poll-interval", "0.5", "--state-dir", str(self.folder)),
-            *("--write-config", str(self.config)),
-        ]
-        with Child(name="simulator", command=simulate, folder=self.folder) as simulator:
-            simulator.first_line(timeout=60)
-            yield
-
-    @contextmanager
-    def daemon(self, **states: int) -> Iterator[str]:
-        """Run a daemon, from when so many tenants are in these states; yield its address."""
-        self._runs += 1
-        run = [*PROGRAM, "run", "--config", str(self.config)]
-        with Child(name=f"daemon-{self._runs}", command=run, folder=self.folder) as daemon:
-            url = started(daemon)
-
-            def reached() -> bool:
-                now = json.loads(get(f"{url}/status"))["states"]
-                return all(now[state] == count for state, count in states.items())
-
-            daemon.wait_until(reached, what=str(states), timeout=60)
-            yield url
-            assert daemon.stop() == 0, daemon.tail()
-
-    def newest(self, topic: str) -> Found:
-        return asyncio.run(self._read(f"{self.prefix}.{topic}"))
-
-    def put(self, topic: str, key: str, value: bytes, partition: int) -> None:
-        asyncio.run(self._write(f"{self.prefix}.{topic}", key.encode(), value, partition))
-
-    async def _read(self, topic: str) -> Found:
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap, isolation_level="read_committed"
-        )
-        await consumer.start()
-        try:
-            partitions = [TopicPartition(topic, one) for one in range(2)]
-            consumer.assign(partitions)
-            await consumer.seek_to_beginning(*partitions)
-            ends = await consumer.end_offsets(partitions)
-            found: Found = {}
-            while [one for one in partitions if await consumer.position(one) < ends[one]]:
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    for record in records:
-                        found[record.key.decode()] = (record.partition, record.value)
-            return found
-        finally:
-            await consumer.stop()
-
-    async def _write(self, topic: str, key: bytes, value: bytes, partition: int) -> None:
-        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
-            await producer.send_and_wait(topic, value, key=key, partition=partition)
+from tests.harness.installation import PROGRAM, TENANTS, Installation
+from tests.integration.test_promtool import get
 
 
 def newer(value: bytes) -> bytes:

@@ -81,6 +81,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if $tls }}{{ $_ := set $kafka "tls" $tls }}{{ end }}
 {{- if $sasl }}{{ $_ := set $kafka "sasl" $sasl }}{{ end }}
 {{- if $kafka }}{{ $_ := set $own "kafka" $kafka }}{{ end }}
+{{- if $values.admin.enabled }}
+{{- $admin := dict "host" "127.0.0.1" "port" (int $values.admin.port) }}
+{{- if $values.admin.existingSecret }}
+{{- $admin = dict "host" "0.0.0.0" "port" (int $values.admin.port) "token_file" (printf "%s/admin/%s" $secrets $values.admin.key) }}
+{{- end }}
+{{- $_ := set $own "admin" $admin }}
+{{- end }}
 {{- if $values.consent.enabled }}
 {{- $_ := set $own "consent" (dict "host" "0.0.0.0" "port" (int $values.consent.port) "key_file" (printf "%s/consent/%s" $secrets $values.consent.key)) }}
 {{- end }}
@@ -104,7 +111,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- fail (printf "config.%s: no secret belongs in values; name a Secret in %s.existingSecret" . (splitList "." . | first)) }}
 {{- end }}
 {{- end }}
-{{- range $written, $instead := dict "entra.client_secret_file" "entra.keys" "entra.certificate_file" "entra.keys" "entra.federated_token_file" "entra.credential" "listen.port" "service.port" "consent.port" "consent.port" "consent.key_file" "consent.key" }}
+{{- range $written, $instead := dict "entra.client_secret_file" "entra.keys" "entra.certificate_file" "entra.keys" "entra.federated_token_file" "entra.credential" "listen.port" "service.port" "admin.port" "admin.port" "admin.token_file" "admin.key" "consent.port" "consent.port" "consent.key_file" "consent.key" }}
 {{- if include "defender-ingest.written" (list $values.config $written) }}
 {{- fail (printf "config.%s is set by the chart; remove it, and use %s" $written $instead) }}
 {{- end }}
@@ -128,11 +135,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if not (and (dig "consent" "url" "" $values.config) (dig "consent" "partner" "" $values.config)) }}
 {{- fail "config.consent.url and config.consent.partner are needed with consent.enabled" }}
 {{- end }}
-{{- if eq (int $values.consent.port) (int $values.service.port) }}
-{{- fail "consent.port and service.port must differ: the page is public, metrics and status are not" }}
-{{- end }}
 {{- else if $values.consent.ingress.enabled }}
 {{- fail "consent.ingress.enabled needs consent.enabled: there is no page without it" }}
+{{- end }}
+{{- $ports := list (int $values.service.port) }}
+{{- range list $values.admin $values.consent }}
+{{- if .enabled }}{{ $ports = append $ports (int .port) }}{{ end }}
+{{- end }}
+{{- if ne (len $ports) (len (uniq $ports)) }}
+{{- fail "service.port, admin.port and consent.port must differ: each listener is for other people" }}
+{{- end }}
+{{- if and $values.admin.existingSecret (not $values.admin.enabled) }}
+{{- fail "admin.existingSecret needs admin.enabled: there is no page without it" }}
 {{- end }}
 {{- $budget := $values.podDisruptionBudget }}
 {{- if and $budget.enabled (eq (kindIs "invalid" $budget.maxUnavailable) (kindIs "invalid" $budget.minAvailable)) }}

@@ -58,6 +58,11 @@ envFrom:
   mountPath: /run/secrets/defender-ingest/kafka
   readOnly: true
 {{- end }}
+{{- if .Values.admin.existingSecret }}
+- name: admin
+  mountPath: /run/secrets/defender-ingest/admin
+  readOnly: true
+{{- end }}
 {{- if .Values.consent.enabled }}
 - name: consent
   mountPath: /run/secrets/defender-ingest/consent
@@ -90,6 +95,12 @@ envFrom:
 {{- end }}
 {{- with .Values.kafka.existingSecret }}
 - name: kafka
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- with .Values.admin.existingSecret }}
+- name: admin
   secret:
     secretName: {{ . }}
     defaultMode: 0440

@@ -54,7 +54,15 @@ def test_words_that_are_not_the_commands_are_a_usage_error(words, config, capsys
         (["add", GUID, "--name", "a\x1bb"], "--name must be 1 to 200 letters"),
         (
             ["add", GUID, "--name", "c", "--region", "euu"],
-            "--region euu: is not a key of regions in",
+            "--region euu: is not a key of regions; did you mean eu?",
+        ),
+        (
+            ["add", GUID, "--name", "c", "--region", "dod"],
+            "--region dod: is of another cloud: its tenants sign in at https://login.microsoftonline.us",
+        ),
+        (
+            ["add", GUID, "--name", "c", "--region", "https://evil.test"],
+            "--region https://evil.test: is not a key of regions; one of au, commercial,",
         ),
         (["change", GUID], "nothing to change: give --name, --region or --label"),
     ],

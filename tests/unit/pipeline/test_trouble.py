@@ -66,6 +66,8 @@ def test_a_code_of_entra_leads_to_a_state_a_reason_and_who_must_act(code, state,
     [
         (SourceUnavailable("x", reason="network"), FAILING, "network", US),
         (SourceUnavailable("x", reason="entra_tls"), FAILING, "entra_tls", US),
+        (SourceUnavailable("x", reason="entra_proxy"), FAILING, "entra_proxy", US),
+        (SourceUnavailable("x", reason="proxy"), FAILING, "proxy", US),
         (SourceUnavailable("x", reason="http_500"), FAILING, "http_500", MICROSOFT),
         (AnswerTooLarge("x", reason="too_large"), FAILING, "too_large", US),
         (SinkUnavailable("x"), FAILING, "kafka", US),

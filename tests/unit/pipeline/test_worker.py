@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import deque
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -563,3 +564,27 @@ async def test_quiet_outlives_the_process_without_another_look():
     handed_on(left, then)
     status = await status_after(then, 10)
     assert (status.state, status.since) == (State.QUIET, left.since)
+
+
+async def test_a_former_owner_whose_clock_ran_ahead_makes_nothing_fresh_that_is_not():
+    first, _ = silent(Glance(Found.KNOWN, BEGIN - 2 * DAY))
+    left = replace(
+        await status_after(first, RECONCILE + INTERVAL),
+        fresh_at=BEGIN + 9 * DAY,
+        looked_at=BEGIN + 9 * DAY,
+    )
+    then, readings = silent(Glance(Found.KNOWN, BEGIN - 2 * DAY))
+    handed_on(left, then)
+    assert then.status.fresh_at == readings.clock.unix()
+    await status_after(then, 2 * DAY)
+    assert not readings.glances
+
+
+async def test_an_attempt_that_is_being_made_is_not_the_next_one():
+    worker, _ = make(seconds=20.0)
+    async with living(worker):
+        await asyncio.sleep(10)
+        during = worker.status.next_attempt
+        await asyncio.sleep(15)
+        assert during is None
+        assert worker.status.next_attempt > worker._clock.unix()

@@ -35,13 +35,24 @@ class Made:
     def __init__(self):
         self.clock = StillClock()
         self.roster, self.said, self.damaged = {}, {}, {}
+        self.said_of, self.told = self.said.get, True
         self.view = FleetView(
             roster=lambda: self.roster,
             unreadable=lambda: self.damaged,
-            status=self.said.get,
+            status=self._status,
+            is_told=lambda: self.told,
             clock=self.clock,
             late_after=LATE_AFTER,
         )
+
+    def _status(self, tenant):
+        return self.said_of(tenant)
+
+    def look(self, query, **options):
+        return self.view.look(query, self.view.registered(), **options)
+
+    def one(self, tenant):
+        return self.view.one(tenant, self.view.registered())
 
     def add(self, number, state=State.HEALTHY, standing=Standing.ACTIVE, **changes):
         tenant = Tenant(guid(number), changes.pop("name", f"Customer {number}"), "eu", ())

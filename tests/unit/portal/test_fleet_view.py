@@ -25,7 +25,7 @@ def test_the_fleet_is_counted_whole_whatever_is_asked_for(made):
     made.park(5)
     made.add(6, fresh_at=NOW - LATE_AFTER - 1)
     made.add(7, standing=Standing.REMOVED)
-    view = made.view.look(Query(text="customer 1"))
+    view = made.look(Query(text="customer 1"))
     assert (view.total, view.matching, numbers(view)) == (6, 1, [1])
     assert view.states == {"parked": 3, "healthy": 3}
     assert view.parked == {"not_consented": 2, "secret_expired": 1}
@@ -37,7 +37,7 @@ def test_the_unwell_come_first(made):
     made.park(2)
     made.add(3, State.FAILING)
     made.add(4, None)
-    assert numbers(made.view.look(Query())) == [2, 3, 4, 1]
+    assert numbers(made.look(Query())) == [2, 3, 4, 1]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_tenants_are_found_by_name_id_code_state_and_who_must_act(made, words, f
     made.add(2, fresh_at=NOW - 9_999)
     made.park(3)
     made.add(4, standing=Standing.REMOVED)
-    assert numbers(made.view.look(Query(**words))) == found
+    assert numbers(made.look(Query(**words))) == found
 
 
 @pytest.mark.parametrize(
@@ -73,40 +73,40 @@ def test_a_table_is_sorted_by_each_column_both_ways(made, sort, order):
     made.park(3, name="B", since=NOW - 90, fresh_at=NOW - 10)
     if sort == "act":
         order = [3, 2, 1]
-    assert numbers(made.view.look(Query(sort=sort))) == order
-    assert numbers(made.view.look(Query(sort=sort, down=True))) == order[::-1]
+    assert numbers(made.look(Query(sort=sort))) == order
+    assert numbers(made.look(Query(sort=sort, down=True))) == order[::-1]
 
 
 def test_a_page_beyond_the_last_is_the_last(made):
     for number in range(1, 6):
         made.add(number)
-    assert numbers(made.view.look(Query(page=1), rows=2)) == [1, 2]
-    last = made.view.look(Query(page=99), rows=2)
+    assert numbers(made.look(Query(page=1), rows=2)) == [1, 2]
+    last = made.look(Query(page=99), rows=2)
     assert (last.pages, numbers(last)) == (3, [5])
 
 
 def test_a_status_that_nobody_renews_is_unread_and_not_late(made):
     made.add(1, said_at=NOW - 600, fresh_at=NOW - 630)
-    view = made.view.look(Query())
+    view = made.look(Query())
     assert (view.states, view.late) == ({"unread": 1}, 0)
     assert view.rows[0].reason.startswith("unread since 2023-11-14T22:02:50Z")
 
 
 def test_a_registration_that_cannot_be_read_is_shown_with_why(made):
     made.damaged[guid(9)] = "run the version that wrote it"
-    view = made.view.look(Query())
+    view = made.look(Query())
     assert view.states == {"unreadable": 1}
-    assert made.view.one(guid(9)).reason == "run the version that wrote it"
-    assert made.view.one(guid(8)) is None
+    assert made.one(guid(9)).reason == "run the version that wrote it"
+    assert made.one(guid(8)) is None
 
 
 def test_looking_again_at_once_costs_nothing_and_a_moment_later_is_news(made):
     made.add(1)
-    assert made.view.look(Query()).total == 1
+    assert made.look(Query()).total == 1
     made.add(2)
-    assert made.view.look(Query()).total == 1
+    assert made.look(Query()).total == 1
     made.clock.now += 1.5
-    assert made.view.look(Query()).total == 2
+    assert made.look(Query()).total == 2
 
 
 @pytest.mark.parametrize(

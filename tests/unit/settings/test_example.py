@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from ingest.settings.models import Region, Settings
 from ingest.settings.reference import schema
+from ingest.settings.regions import with_known
 from tests.unit.settings.json_schema import mistakes
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "example.yaml"
@@ -77,6 +78,11 @@ def test_what_the_example_leaves_out_stands_there_with_its_default(path, model, 
         if f"{path}{name}" == "entra.client_secret_file":
             # One of the two forms of the secret has to be given; the example gives the better one.
             assert default is None
+            continue
+        if f"{path}{name}" in ("regions", "regions[].login_url"):
+            # The example shows one of those that are known anyway.
+            known = plain(with_known({})["commercial"])
+            assert with_every_setting()["regions"] == {"commercial": known}
             continue
         if f"{path}{name}" == "tenants":
             # None are needed here; the example shows what one looks like.

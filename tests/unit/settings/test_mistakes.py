@@ -173,18 +173,61 @@ def test_a_region_that_nobody_named_is_told_with_the_one_meant(desk):
     )
 
 
-def test_regions_that_are_given_replace_the_defaults(desk):
-    problems = desk.problems({"regions": {"lab": {"api_url": "https://lab.test"}}})
-    assert problems == [
-        "FILE: tenants[0].region (tenant contoso): is not a key of regions; one of lab"
-    ]
+def test_regions_that_are_given_stand_beside_microsofts_and_win_over_them(desk):
     settings = desk.load(
         {
-            "regions": {"lab": {"api_url": "https://lab.test:8443"}},
+            "regions": {
+                "lab": {"api_url": "https://lab.test:8443"},
+                "eu": {"api_url": "https://eu.test", "resource": "https://other.test"},
+            },
             "tenants": [tenant(region="lab")],
         }
     )
-    assert set(settings.regions) == {"lab"}
+    assert {"lab", "commercial", "eu", "gcc", "gcc-high", "dod"} <= set(settings.regions)
+    assert settings.regions["eu"].api_url == "https://eu.test"
+    assert settings.regions["commercial"].api_url == "https://api.security.microsoft.com"
+
+
+@pytest.mark.parametrize(
+    ("login", "served", "elsewhere"),
+    [
+        (
+            "https://login.microsoftonline.com",
+            {"commercial", "us", "eu", "uk", "au", "swa", "ina", "gcc"},
+            {"gcc-high", "dod"},
+        ),
+        ("https://login.microsoftonline.us", {"gcc-high", "dod"}, {"commercial", "gcc", "eu"}),
+        ("https://login.lab.test", set(), {"commercial", "gcc", "gcc-high"}),
+    ],
+)
+def test_a_daemon_serves_the_regions_of_its_login_host_and_no_other(desk, login, served, elsewhere):
+    for region in served:
+        settings = desk.load({"entra": {"login_url": login}, "tenants": [tenant(region=region)]})
+        assert set(settings.served) == served
+    for region in elsewhere:
+        (problem,) = desk.problems(
+            {"entra": {"login_url": login}, "tenants": [tenant(region=region)]}
+        )
+        assert problem.startswith(
+            "FILE: tenants[0].region (tenant contoso): is of another cloud: its tenants sign in at "
+        )
+        assert f"entra.login_url is {login};" in problem
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"api_url": "https://evil.test"},
+        {"login_url": "https://evil.test"},
+        {"host": "evil.test"},
+        {"region": "https://evil.test"},
+        {"region": "evil.test"},
+    ],
+)
+def test_a_tenant_that_names_a_host_is_refused(desk, entry):
+    (problem,) = desk.problems({"tenants": [tenant(**entry)]})
+    assert problem.startswith(f"FILE: tenants[0].{next(iter(entry))} (tenant contoso): ")
+    assert "unknown key" in problem or "is not a key of regions; one of" in problem
 
 
 @pytest.mark.parametrize(

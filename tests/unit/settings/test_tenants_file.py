@@ -9,7 +9,8 @@ from ingest.settings.tenants_file import load_tenants
 ONE, TWO, THREE = (f"{n}1111111-1111-1111-1111-111111111111" for n in (1, 2, 3))
 FORM = "a list of tenants, or `tenants:` with such a list"
 NO_DOMAIN = "must be a GUID (the tenant's directory id, not its domain name)"
-REGIONS = ("commercial", "eu")
+LOGIN = "https://login.test"
+REGIONS = {"commercial": None, "eu": LOGIN, "dod": "https://login.other.test"}
 ROUTE = Route("{prefix}.alerts", [], prefix="defender")
 
 
@@ -19,7 +20,7 @@ def load(tmp_path):
         path = tmp_path / "tenants.yaml"
         path.write_text(text)
         try:
-            return load_tenants(path, REGIONS, ROUTE)
+            return load_tenants(path, REGIONS, LOGIN, ROUTE)
         except TenantsFileRefused as error:
             return [problem.replace(str(path), "FILE") for problem in error.problems]
 
@@ -89,4 +90,23 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(
         TenantsFileRefused, match="No such file or directory; give a file of tenants"
     ):
-        load_tenants(tmp_path / "absent.yaml", REGIONS, ROUTE)
+        load_tenants(tmp_path / "absent.yaml", REGIONS, LOGIN, ROUTE)
+
+
+def test_a_tenant_of_another_cloud_or_with_a_host_of_its_own_is_refused(load):
+    problems = load(
+        f"""
+- {{id: {ONE}, name: Contoso, region: dod}}
+- {{id: {TWO}, name: Fabrikam, api_url: "https://evil.test"}}
+- {{id: {THREE}, name: Litware, region: "https://evil.test"}}
+"""
+    )
+    assert problems == [
+        (
+            "FILE: tenants[0].region (tenant Contoso): is of another cloud: its tenants sign in at "
+            "https://login.other.test, and entra.login_url is https://login.test; each cloud needs an "
+            "application and a daemon of its own"
+        ),
+        "FILE: tenants[1].api_url (tenant Fabrikam): unknown key; remove it",
+        "FILE: tenants[2].region (tenant Litware): is not a key of regions; one of commercial, eu",
+    ]

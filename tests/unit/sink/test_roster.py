@@ -1,6 +1,7 @@
 """The roster while the number of shards is changed: whichever partition is read first."""
 
 import itertools
+import json
 import random
 import uuid
 
@@ -92,6 +93,16 @@ def test_a_record_that_cannot_be_read_stays_so_when_its_former_place_is_cleared(
     assert "damaged or of a newer version" in reading.roster.unreadable()[TENANT]
     assert reading.take(OWN, None)
     assert reading.roster.unreadable() == {}
+
+
+@pytest.mark.parametrize("name", ["api_url", "login_url", "host", "url", "resource"])
+def test_a_record_that_names_a_host_registers_nobody_and_says_so(name):
+    reading = Reading()
+    written = json.loads(record()) | {name: "https://evil.test"}
+    reading.take(OWN, json.dumps(written).encode())
+    assert (reading.names(), reading.roster.of([OWN])) == ([], {})
+    assert f"names a host ({name})" in reading.roster.unreadable()[TENANT]
+    assert "evil" not in reading.roster.unreadable()[TENANT]
 
 
 def test_a_key_that_is_no_tenants_may_stand_anywhere():

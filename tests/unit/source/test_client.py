@@ -144,6 +144,17 @@ async def test_a_call_carries_the_token_in_its_header_and_nowhere_else():
     assert source.tokens.refused == ["secret-1"]
 
 
+@pytest.mark.parametrize("region", ["https://evil.test", "evil.test", "dod", ""])
+async def test_a_region_that_is_not_served_is_asked_for_neither_a_token_nor_an_alert(region):
+    source = Subject()
+    tenant = replace(TENANT, region=region)
+    for attempt in (source.page(tenant), source.prepare(tenant, due=0.0)):
+        with pytest.raises(TenantRejected) as refusal:
+            await attempt
+        assert refusal.value.reason == "unknown_region"
+    assert (source.transport.sent, source.tokens.dues) == ([], [])
+
+
 @pytest.mark.parametrize("date", ["", "yesterday", "Tue, 99 Jan 2024 03:04:05 GMT", "0", "9" * 50])
 async def test_without_a_date_that_can_be_read_the_local_clock_stands_in(date):
     source = Subject(Reply(Date=date))

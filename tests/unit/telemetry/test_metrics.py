@@ -18,11 +18,10 @@ from ingest.model.memory import Kind, Reason
 from ingest.model.status import FeedStatus, State
 from ingest.model.tenant import FeedKey
 from ingest.model.window import Reach, Tier
-from ingest.telemetry import metrics as catalogue
+from ingest.telemetry.catalogue import CATALOGUE, PREFIX
+from ingest.telemetry.fleet import FleetCollector
 from ingest.telemetry.metrics import (
-    CATALOGUE,
     ConsentMetrics,
-    FleetCollector,
     IdentityMetrics,
     PipelineMetrics,
     RuntimeMetrics,
@@ -41,9 +40,7 @@ ONE_MB = 1_000_000
 def scrape(registry) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     text = generate_latest(registry).decode()
     return {
-        (sample.name.removeprefix(catalogue.PREFIX), tuple(sorted(sample.labels.items()))): (
-            sample.value
-        )
+        (sample.name.removeprefix(PREFIX), tuple(sorted(sample.labels.items()))): (sample.value)
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -205,7 +202,7 @@ def test_every_metric_of_the_catalogue_is_made_and_no_other():
     every_class(registry)
     fleet([status(1, State.PARKED)], registry=registry)
     text = generate_latest(registry).decode()
-    made = dict(re.findall(rf"^# TYPE {catalogue.PREFIX}(\S+) (\S+)$", text, re.MULTILINE))
+    made = dict(re.findall(rf"^# TYPE {PREFIX}(\S+) (\S+)$", text, re.MULTILINE))
     made = {name: kind for name, kind in made.items() if not name.endswith("_created")}
     assert made == {name: described.kind for name, described in CATALOGUE.items()}
 
