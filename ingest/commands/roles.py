@@ -54,7 +54,8 @@ async def lacking(
     )
     tokens = Tokens(
         settings=settings.entra,
-        regions=settings.regions,
+        regions=settings.served,
+        proxy_of=settings.http.proxy_of,
         ca_file=settings.ca_file,
         clock=clock,
         rng=random.Random(),
@@ -98,8 +99,8 @@ async def _why(
     tokens: Tokens, tenant: Tenant, role: str, settings: Settings
 ) -> tuple[str | None, bool]:
     """Return why a tenant has no token with a role, None where it has; and whether that is known."""
-    if tenant.region not in settings.regions:
-        return f"its region {tenant.region} is not in the configuration", False
+    if tenant.region not in settings.served:
+        return f"its region {tenant.region} is not served by this configuration", False
     try:
         claims = claims_of(await tokens.get(tenant))
     except TenantRejected as error:
@@ -114,7 +115,7 @@ async def _why(
 
 
 def _link(tenant: Tenant, settings: Settings) -> str:
-    region, url = settings.regions.get(tenant.region), settings.consent.url
+    region, url = settings.served.get(tenant.region), settings.consent.url
     if region is None:
         return ""
     return admin_consent_url(
