@@ -2,23 +2,30 @@
 
 import asyncio
 import contextlib
+import random
 import subprocess
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+import structlog
 import yaml
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from ingest.encode.cloudevents import CloudEvents
 from ingest.errors import SinkForbidden
+from ingest.model.admission import Admission
 from ingest.model.alert import Alert
+from ingest.model.invitation import Invitation
 from ingest.model.tenant import FeedKey, Tenant
+from ingest.runtime.clock import SystemClock
 from ingest.settings.loader import load
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.trial import Subject, Trial
 from ingest.sink import rights
+from ingest.sink.admissions import Admissions
 from ingest.sink.connection import Connection
 from ingest.sink.restore import read_back
 from ingest.sink.topics import TopicNames
@@ -244,6 +251,25 @@ async def test_certificates_and_authorities_that_are_exchanged_need_no_restart(t
             verdict = await judged(run, daemon)
     assert verdict.report() == []
     assert verdict.clean
+
+
+async def test_consents_are_registered_with_the_daemons_rights_alone(tmp_path):
+    with stage(*FLAGS, folder=tmp_path, secured=ByScram(rights=DAEMON)) as run:
+        daemon = run.daemon()
+        with daemon:
+            await reads_on(daemon)
+            admissions = Admissions(
+                settings=load(run.config, {}).kafka,
+                clock=SystemClock(),
+                rng=random.Random(1),
+                log=structlog.get_logger(),
+            )
+            invited = Invitation(id="i1", name="Invited", region="simulated", expires=2**32)
+            tenant = str(uuid.uuid4())
+            assert await admissions.admit(tenant, invited, region="simulated") is Admission.ACTIVE
+            # Whoever reads is told at once, as of any other tenant; this one's cloud does not know it.
+            said = Said(daemon)
+            await until(lambda: said.has(tenant), what=f"the newcomer\n{daemon.tail()}")
 
 
 async def refuses_a_take_over(run: Stage) -> None:
