@@ -8,14 +8,8 @@ import pytest
 
 from ingest import errors
 from ingest.cli import main
+from tests.harness.documented import PAGES, ROOT
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    [
-        *(ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "helm/defender-ingest/README.md"),
-        *(ROOT / "docs").rglob("*.md"),
-    ]
-)
 SCHEMAS = ["alert", "alert-envelope", "quarantine", "tenant", "tenant-status"]
 GENERATED = [
     *("config/schema.json", "docs/configuration.md", "docs/metrics.md"),
