@@ -10,7 +10,7 @@ import yaml
 from ingest.simulator.broker import EmbeddedBroker, free_port
 from ingest.simulator.processes import Child
 from tests.harness.documented import ROOT, commands
-from tests.harness.installation import PROGRAM, Installation
+from tests.harness.installation import PROGRAM, TENANTS, Installation
 from tests.integration.test_promtool import get
 from tests.integration.test_tenants_command import DOMAIN
 
@@ -117,3 +117,25 @@ def test_the_consent_page_is_tried_with_three_commands(embedded_kafka, tmp_path)
             with urllib.request.urlopen(link, timeout=30) as answer:  # noqa: S310 - our own, loopback
                 assert "Contoso" in answer.read().decode()
             assert daemon.stop() == 0, daemon.tail()
+
+
+@pytest.mark.slow
+def test_what_the_other_pages_show_is_typed_too(embedded_kafka, tmp_path):
+    here = Installation(embedded_kafka.bootstrap, tmp_path)
+    with here.cloud(), here.daemon(healthy=TENANTS):
+        content = yaml.safe_load(here.config.read_text())
+        file = tmp_path / "tenants.yaml"
+        file.write_text(yaml.safe_dump(content["tenants"]))
+
+        def types(page: str, *begins: str) -> str:
+            reader = Reader(page, embedded_kafka, here)
+            reader._mine |= {"TENANT": content["tenants"][0]["id"], "tenants.yaml": str(file)}
+            return reader.types(*begins)
+
+        assert "--operation Write --topic" in types("docs/kafka.md", "topics", "--config")
+        assert "nothing is wrong" in types("docs/operations.md", "doctor")
+        assert types("docs/operations.md", "tenants", "apply")
+        awaiting = types("docs/onboarding.md", "tenants", "list", "--state")
+        assert awaiting == "0 tenants awaiting-approval\n"
+        lacking = types("docs/onboarding.md", "tenants", "list", "--missing-role")
+        assert f"{TENANTS} of {TENANTS} tenants that are read lack Machine.Read.All" in lacking
