@@ -17,6 +17,7 @@ from ingest import __version__
 from ingest.cli import _parser, main
 from tests.chart.helm import CHART, ROOT, HelmRefused, one_of, render, run, values
 from tests.container.clean_root import UNREADY_SECONDS
+from tests.harness.documented import commands
 
 PROMTOOL = shutil.which("promtool")
 SECRETS = "/run/secrets/defender-ingest"
@@ -460,3 +461,18 @@ def test_every_value_is_explained():
     schema = json.loads((CHART / "values.schema.json").read_text())
     named = {lines[number].partition(":")[0] for number in top}
     assert named == schema["properties"].keys() - {"global"}
+
+
+def test_the_install_command_of_the_page_takes_the_values_of_the_page(tmp_path):
+    page = CHART / "README.md"
+    (words,) = (one for one in commands(page, "helm") if "install" in one)
+    file = tmp_path / "values.yaml"
+    file.write_text(page.read_text().partition("```yaml\n")[2].partition("```")[0])
+    flags = [
+        str(file) if word == "values.yaml" else word for word in words[words.index("--values") :]
+    ]
+    # The last step, to give it all to a cluster, is the one that is left out.
+    said = run("install", *flags, *words[: words.index("install")], "--dry-run=client")
+    assert "kind: Deployment" in said
+    assert "namespace: defender" in said.lower()
+    assert "NOTES:" in said
