@@ -42,15 +42,22 @@ def _retrieve(future: "asyncio.Future[object]") -> None:
         future.exception()
 
 
-def _refusal_of(failures: list[tuple[BaseException, list[int]]]) -> Refusal:
+_Failure = tuple[BaseException, list[int]]
+"""What became of a Kafka batch that was not taken, and the origins of its records."""
+
+
+def _refusal_of(failures: list[_Failure]) -> Refusal:
     """Return which records the brokers refuse for what they are.
 
     Raises:
         Exception: aiokafka's, where it is about something else, or about records of ours.
     """
+    for error, _ in failures:
+        if is_fenced(error) or record_reason(error) is None:
+            raise error
     refusal = Refusal(reason=record_reason(failures[0][0]) or "refused")
     for error, origins in failures:
-        if is_fenced(error) or record_reason(error) is None or _NO_BATCH in origins:
+        if _NO_BATCH in origins:
             raise error
         for origin in origins:
             number, position = divmod(origin, _PLACES)
@@ -121,10 +128,10 @@ class ShardProducer:
         elsewhere: Mapping[tuple[str, int], Mapping[bytes, bytes | None]] | None = None,
         one_by_one: bool = False,
     ) -> int:
-        """Commit all batches in one transaction; return the number of records.
+        """Commit all batches together; return the number of records.
 
-        1. Begin. 2. Send everything. 3. Await every future. 4. Commit. On anything but success of the
-        third step the transaction is aborted; on anything else the outcome is unknown.
+        Here in one transaction: 1. Begin. 2. Send everything. 3. Await every future. 4. Commit. On anything
+        but success of the third step it is aborted; on anything else the outcome is unknown.
 
         Args:
             batches: what to commit.
@@ -140,23 +147,26 @@ class ShardProducer:
         places = [((self._names.status, self._shard), reports or {}), *(elsewhere or {}).items()]
         parcels = self._pack(batches, places, round(now * 1000), one_by_one=one_by_one)
         async with asyncio.timeout(self._timeout):
-            await self._producer.begin_transaction()
-            sent = await asyncio.gather(
-                *(self._send(place, parcel) for place, parcel in parcels.items())
-            )
-            if failures := [failure for failures in sent for failure in failures]:
-                refusal = _refusal_of(failures)
-                await self._producer.abort_transaction()
-                raise refusal
-            await self._producer.commit_transaction()
+            await self._publish(parcels)
         return sum(len(batch.records) + len(batch.checkpoint) for batch in batches)
 
-    async def _send(
-        self, place: tuple[str, int], parcel: _Parcel
-    ) -> list[tuple[BaseException, list[int]]]:
+    async def _publish(self, parcels: Mapping[tuple[str, int], _Parcel]) -> None:
+        await self._producer.begin_transaction()
+        if failures := await self._send_all(parcels):
+            refusal = _refusal_of(failures)
+            await self._producer.abort_transaction()
+            raise refusal
+        await self._producer.commit_transaction()
+
+    async def _send_all(self, parcels: Mapping[tuple[str, int], _Parcel]) -> list[_Failure]:
+        """Send all parcels at once and await every future; return what failed."""
+        sent = await asyncio.gather(*(self._send(*one) for one in parcels.items()))
+        return [failure for failures in sent for failure in failures]
+
+    async def _send(self, place: tuple[str, int], parcel: _Parcel) -> list[_Failure]:
         topic, partition = place
         futures = []
-        failures: list[tuple[BaseException, list[int]]] = []
+        failures: list[_Failure] = []
         for batch, origins in parcel.batches:
             # Waits until the batch before it for this partition is on its way.
             future = await self._producer.send_batch(batch, topic, partition=partition)
@@ -240,7 +250,10 @@ class ShardProducer:
 class AcknowledgedProducer(ShardProducer):
     """The same without transactions: a checkpoint is sent only after all its alerts are acknowledged.
 
-    So whatever a checkpoint says is true, whoever wrote it and whenever it arrives.
+    So whatever a checkpoint says is true, whoever wrote it and whenever it arrives. To commit is then: 1. Ask
+    whether the shard is ours. 2. Send what is published, await every future. 3. Ask again. 4. Send the
+    checkpoints, await every future. On anything but success what was acknowledged so far stays, and is
+    published once more by whoever decides anew. `NotOwner` says that the shard is another replica's.
 
     Args:
         confirm: returns if the shard is still ours, or raises `NotOwner`. Nothing fences a former owner
@@ -269,38 +282,17 @@ class AcknowledgedProducer(ShardProducer):
         self._confirm = confirm
         self._paced = paced
 
-    async def transact(
-        self,
-        batches: Sequence[Batch],
-        *,
-        now: float,
-        reports: Mapping[bytes, bytes | None] | None = None,
-        elsewhere: Mapping[tuple[str, int], Mapping[bytes, bytes | None]] | None = None,
-        one_by_one: bool = False,
-    ) -> int:
-        """Publish all batches and then write their checkpoints; return the number of records.
-
-        1. Ask whether the shard is ours. 2. Send what is published, await every future. 3. Ask again.
-        4. Send the checkpoints, await every future. On anything but success what was acknowledged so far
-        stays, and is published once more by whoever decides anew.
-
-        Raises:
-            Refusal: the broker refuses records for what they are.
-            NotOwner: the shard is another replica's.
-            Exception: aiokafka's; the producer is to be thrown away.
-        """
-        places = [((self._names.status, self._shard), reports or {}), *(elsewhere or {}).items()]
-        parcels = self._pack(batches, places, round(now * 1000), one_by_one=one_by_one)
+    async def _publish(self, parcels: Mapping[tuple[str, int], _Parcel]) -> None:
         checkpoint = (self._names.checkpoints, self._shard)
-        last = {checkpoint: parcels[checkpoint]} if checkpoint in parcels else {}
-        first = {place: parcel for place, parcel in parcels.items() if place != checkpoint}
-        async with asyncio.timeout(self._timeout):
-            for stage in filter(None, (first, last)):
+        for is_last in (False, True):
+            stage = {at: one for at, one in parcels.items() if (at == checkpoint) is is_last}
+            if stage:
                 await self._confirm()
-                if self._paced:
-                    sent = [await self._send(*one) for one in stage.items()]
-                else:
-                    sent = await asyncio.gather(*(self._send(*one) for one in stage.items()))
-                if failures := [failure for failures in sent for failure in failures]:
+                if failures := await self._send_all(stage):
                     raise _refusal_of(failures)
-        return sum(len(batch.records) + len(batch.checkpoint) for batch in batches)
+
+    async def _send_all(self, parcels: Mapping[tuple[str, int], _Parcel]) -> list[_Failure]:
+        if not self._paced:
+            return await super()._send_all(parcels)
+        sent = [await self._send(*one) for one in parcels.items()]
+        return [failure for failures in sent for failure in failures]
