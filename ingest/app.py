@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from ingest.encode.cloudevents import CloudEvents
 from ingest.encode.structured import StructuredCloudEvents
+from ingest.identity.consent import directory_consent_url
 from ingest.identity.tokens import Tokens
 from ingest.model.enrolment import Signature, at_start
 from ingest.model.instant import TICKS
@@ -225,8 +226,8 @@ def _admin(
             # A status is renewed once a minute, and tells of the reading before.
             late_after=_LATE_INTERVALS * settings.poll.interval_seconds + RENEW_SECONDS,
         ),
-        consent_url=lambda tenant: (
-            f"{entra.login_url}/{tenant}/adminconsent?client_id={entra.client_id}"
+        consent_url=lambda tenant: directory_consent_url(
+            login_url=entra.login_url, client_id=entra.client_id, tenant=tenant
         ),
     )
 

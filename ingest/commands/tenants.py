@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from urllib.parse import quote
 
 from ingest.commands.acts import Acts
 from ingest.commands.customer import guid_of, labelled, name_of, region_of
@@ -16,6 +15,7 @@ from ingest.commands.paint import Paint
 from ingest.commands.roles import as_json, as_table, lacking
 from ingest.commands.table import terminal_width
 from ingest.errors import CommandRefused
+from ingest.identity.consent import directory_consent_url
 from ingest.model.enrolment import (
     REMOVALS_PERCENT,
     Plan,
@@ -134,11 +134,11 @@ class _Acts(Acts):
         self._say(f"running replicas begin to read it at once, from {days:.3g} days back")
         if before is not None:
             self._say(_again(before))
-        client = quote(self._settings.entra.client_id)
-        self._say(
-            "its administrator has to have consented once, at "
-            f"{self._settings.entra.login_url}/{tenant.id}/adminconsent?client_id={client}"
+        entra = self._settings.entra
+        link = directory_consent_url(
+            login_url=entra.login_url, client_id=entra.client_id, tenant=tenant.id
         )
+        self._say(f"its administrator has to have consented once, at {link}")
         return 0
 
     async def _change(self) -> int:
@@ -147,13 +147,7 @@ class _Acts(Acts):
             raise CommandRefused("nothing to change: give --name, --region or --label", usage=True)
         async with self._open(make_topics=False) as desk:
             known = find(words.tenant, desk.roster, desk.unreadable)
-            tenant = known.tenant
-            if words.name is not None:
-                tenant = replace(tenant, name=name_of(words.name))
-            if words.region is not None:
-                tenant = replace(tenant, region=self._region(words.region))
-            tenant = replace(tenant, labels=self._labels(tenant.labels))
-            self._refuse_the_unroutable(tenant)
+            tenant = self._as_told(known.tenant)
             record = to_change(known, tenant, desk.roster, self._signature())
             if record is None:
                 self._say(f"{_called(tenant)} is so already: nothing to do")
@@ -165,17 +159,26 @@ class _Acts(Acts):
             self._say(f"it came by {known.origin}, which does not change it any more")
         return 0
 
+    def _as_told(self, tenant: Tenant) -> Tenant:
+        """Return a tenant with the name, region and labels that the command gives it.
+
+        Raises:
+            CommandRefused: one of them cannot be, or leads to no topic.
+        """
+        words = self._words
+        if words.name is not None:
+            tenant = replace(tenant, name=name_of(words.name))
+        if words.region is not None:
+            tenant = replace(tenant, region=self._region(words.region))
+        tenant = replace(tenant, labels=self._labels(tenant.labels))
+        self._refuse_the_unroutable(tenant)
+        return tenant
+
     async def _approve(self) -> int:
         words = self._words
         async with self._open(make_topics=False) as desk:
             known = find(words.tenant, desk.roster, desk.unreadable)
-            tenant = known.tenant
-            if words.name is not None:
-                tenant = replace(tenant, name=name_of(words.name))
-            if words.region is not None:
-                tenant = replace(tenant, region=self._region(words.region))
-            tenant = replace(tenant, labels=self._labels(tenant.labels))
-            self._refuse_the_unroutable(tenant)
+            tenant = self._as_told(known.tenant)
             record = to_approve(known, tenant, desk.roster, self._signature("approved"))
             if record is None:
                 self._say(f"{_called(tenant)} is read already: nothing to do")

@@ -1,6 +1,6 @@
 """Microsoft's links to consent: where a customer's administrator is sent."""
 
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 ANY_DIRECTORY = "organizations"
 """In place of a tenant: whichever directory the administrator signs in to."""
@@ -31,6 +31,11 @@ def admin_consent_url(
     if state is not None:
         words["state"] = state
     return f"{login_url}/{tenant or ANY_DIRECTORY}/v2.0/adminconsent?{urlencode(words)}"
+
+
+def directory_consent_url(*, login_url: str, client_id: str, tenant: str) -> str:
+    """Return the short form: one directory consents to all permissions that the application has."""
+    return f"{login_url}/{tenant}/adminconsent?client_id={quote(client_id)}"
 
 
 def authorize_url(*, login_url: str, client_id: str, tenant: str | None = None) -> str:

@@ -9,6 +9,7 @@ import msgspec
 import requests
 
 from ingest.errors import SourceUnavailable
+from ingest.identity.consent import directory_consent_url
 from ingest.identity.http import Exchange, TokenHttp
 from ingest.identity.proof import Proof
 from ingest.identity.refusals import refusal
@@ -52,7 +53,9 @@ class EntraId:
     def consent_url(self, tenant: Tenant) -> str:
         """Return where a tenant's administrator consents."""
         settings = self._settings
-        return f"{settings.login_url}/{tenant.id}/adminconsent?client_id={settings.client_id}"
+        return directory_consent_url(
+            login_url=settings.login_url, client_id=settings.client_id, tenant=tenant.id
+        )
 
     def acquire(self, tenant: Tenant, *, resource: str, proof: Proof) -> Granted:
         """Ask for one token.

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote
 
 from ingest.errors import (
     Blame,
@@ -19,6 +18,7 @@ from ingest.errors import (
     TenantRejected,
     Throttled,
 )
+from ingest.identity.consent import directory_consent_url
 from ingest.model.tenant import Tenant
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -178,7 +178,7 @@ def refusal(
         found = (
             _CONSENT if _error(content) in ("unauthorized_client", "consent_required") else _OTHER
         )
-    consent = f"{login_url}/{tenant.id}/adminconsent?client_id={quote(client_id)}"
+    consent = directory_consent_url(login_url=login_url, client_id=client_id, tenant=tenant.id)
     words = found.words.format(consent=consent, region=tenant.region)
     return TenantRejected(f"{words} ({said})", reason=found.reason, blame=found.blame)
 
