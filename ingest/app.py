@@ -90,29 +90,11 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
     async with Stages(grace_seconds=grace, clock=clock, events=events) as stages:
         tokens = await stages.enter(
             "tokens",
-            Tokens(
-                settings=settings.entra,
-                regions=settings.served,
-                ca_file=settings.ca_file,
-                clock=clock,
-                rng=rng,
-                metrics=IdentityMetrics(registry),
-                log=events,
-                proxy_of=settings.http.proxy_of,
-            ),
+            tokens_of(settings, clock=clock, rng=rng, registry=registry, log=events),
         )
         source = await stages.enter(
             "source",
-            DefenderSource(
-                settings=settings.source,
-                regions=settings.served,
-                ca_file=settings.ca_file,
-                tokens=tokens,
-                clock=clock,
-                metrics=SourceMetrics(registry),
-                log=events,
-                proxy_of=settings.http.proxy_of,
-            ),
+            source_of(settings, tokens, clock=clock, registry=registry, log=events),
         )
         log = KafkaCommitLog(
             settings=settings.kafka,
@@ -179,6 +161,48 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
             return 0
         events.error("stopping", error=str(error))
         return getattr(error, "exit_code", os.EX_SOFTWARE)
+
+
+def tokens_of(
+    settings: Settings,
+    *,
+    clock: Clock,
+    rng: random.Random,
+    registry: CollectorRegistry,
+    log: structlog.stdlib.BoundLogger,
+) -> Tokens:
+    """Return what gets tokens by a configuration: the daemon's, or a command's own."""
+    return Tokens(
+        settings=settings.entra,
+        regions=settings.served,
+        ca_file=settings.ca_file,
+        clock=clock,
+        rng=rng,
+        metrics=IdentityMetrics(registry),
+        log=log,
+        proxy_of=settings.http.proxy_of,
+    )
+
+
+def source_of(
+    settings: Settings,
+    tokens: Tokens,
+    *,
+    clock: Clock,
+    registry: CollectorRegistry,
+    log: structlog.stdlib.BoundLogger,
+) -> DefenderSource:
+    """Return what reads alerts with these tokens by a configuration."""
+    return DefenderSource(
+        settings=settings.source,
+        regions=settings.served,
+        ca_file=settings.ca_file,
+        tokens=tokens,
+        clock=clock,
+        metrics=SourceMetrics(registry),
+        log=log,
+        proxy_of=settings.http.proxy_of,
+    )
 
 
 async def _opened(opening: Coroutine[Any, Any, object], stop: asyncio.Event) -> bool:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import structlog
 from prometheus_client import CollectorRegistry
 
+from ingest.app import source_of, tokens_of
 from ingest.commands.findings import Finding, failed, passed, skipped
 from ingest.errors import SourceError
 from ingest.identity.claims import claims_of
-from ingest.identity.tokens import Tokens
 from ingest.model.budget import FULL_GRANT
 from ingest.model.instant import from_unix
 from ingest.model.sweep import Ask, Box
@@ -18,7 +18,6 @@ from ingest.pipeline.ports import Clock
 from ingest.pipeline.trouble import trouble_of
 from ingest.settings.models import Settings
 from ingest.source.client import DefenderSource
-from ingest.telemetry.metrics import IdentityMetrics, SourceMetrics
 
 _DAY = 86_400.0
 _RECORDS = 10
@@ -61,26 +60,8 @@ async def call(
     """
     registry = CollectorRegistry()
     log: structlog.stdlib.BoundLogger = structlog.get_logger("doctor")
-    tokens = Tokens(
-        settings=settings.entra,
-        regions=settings.served,
-        ca_file=settings.ca_file,
-        clock=clock,
-        rng=random.Random(),
-        metrics=IdentityMetrics(registry),
-        log=log,
-        proxy_of=settings.http.proxy_of,
-    )
-    source = DefenderSource(
-        settings=settings.source,
-        regions=settings.served,
-        ca_file=settings.ca_file,
-        tokens=tokens,
-        clock=clock,
-        metrics=SourceMetrics(registry),
-        log=log,
-        proxy_of=settings.http.proxy_of,
-    )
+    tokens = tokens_of(settings, clock=clock, rng=random.Random(), registry=registry, log=log)
+    source = source_of(settings, tokens, clock=clock, registry=registry, log=log)
     resource = settings.regions[tenant.region].resource
     given = passed("token", "Entra ID gives one")
     async with tokens, source:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 from prometheus_client import CollectorRegistry
 
+from ingest.app import tokens_of
 from ingest.commands.table import table
 from ingest.errors import SourceError, TenantRejected
 from ingest.identity.claims import claims_of
@@ -24,7 +25,6 @@ from ingest.pipeline.ports import Clock
 from ingest.settings.consent import CALLBACK
 from ingest.settings.models import Settings
 from ingest.settings.regions import objection
-from ingest.telemetry.metrics import IdentityMetrics
 
 _HEADER = ("NAME", "TENANT", "WHY", "LINK TO SEND")
 _NO_ROLES = ("no_permission", "not_consented")
@@ -53,16 +53,8 @@ async def lacking(
         (one.tenant for one in registrations if one.is_read),
         key=lambda tenant: tenant.name.casefold(),
     )
-    tokens = Tokens(
-        settings=settings.entra,
-        regions=settings.served,
-        ca_file=settings.ca_file,
-        clock=clock,
-        rng=random.Random(),
-        metrics=IdentityMetrics(CollectorRegistry()),
-        log=log,
-        proxy_of=settings.http.proxy_of,
-    )
+    registry = CollectorRegistry()
+    tokens = tokens_of(settings, clock=clock, rng=random.Random(), registry=registry, log=log)
     done = 0
 
     async def ask(tenant: Tenant) -> Lacking | None:
