@@ -1,12 +1,9 @@
 """The status page, and the same as JSON: all tenants, whichever replica reads them."""
 
-import asyncio
 import base64
 import binascii
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,7 +13,7 @@ from ingest.model.report import Seen
 from ingest.model.showing import document, whole_document
 from ingest.model.status import instant_text
 from ingest.portal.fleet_view import FleetView, Query
-from ingest.portal.listener import Listener
+from ingest.portal.listener import Listener, Serving
 from ingest.portal.pages import HEADERS
 from ingest.portal.status_pages import fleet_page, tenant_page
 from ingest.settings.admin import Admin
@@ -28,8 +25,8 @@ _READS = ("GET", "HEAD")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class AdminPortal:
-    """Serves while its context is entered; `url` is known from then on. Nothing is changed by it.
+class AdminPortal(Serving):
+    """The listener of those who run the daemon; nothing is changed by it.
 
     Args:
         settings: where to listen.
@@ -49,8 +46,6 @@ class AdminPortal:
         self._token = token
         self._view = view
         self._consent_url = consent_url
-        # Ten thousand tenants take a while to look at; in a thread they hold the loop for moments only.
-        self._thread = ThreadPoolExecutor(1, "admin")
         app = web.Application(middlewares=[self._guard])
         app.add_routes(
             [
@@ -60,26 +55,8 @@ class AdminPortal:
                 web.get("/api/v1/tenants/{tenant}", self._tenant_json),
             ]
         )
-        self._listener = Listener(app, host=settings.host, port=settings.port or 0, section="admin")
-
-    @property
-    def url(self) -> str:
-        """Where it is reached."""
-        return self._listener.url
-
-    async def __aenter__(self) -> Self:
-        """Listen.
-
-        Raises:
-            SettingsError: the address cannot be listened on.
-        """
-        await self._listener.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Stop listening."""
-        await self._listener.__aexit__()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        listener = Listener(app, host=settings.host, port=settings.port or 0, section="admin")
+        super().__init__(listener, thread="admin")
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -150,9 +127,6 @@ class AdminPortal:
         if one is None:
             raise web.HTTPNotFound(text="no such tenant is registered\n")
         return one
-
-    async def _aside(self, make: Callable[[], web.Response]) -> web.Response:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, make)
 
 
 def _query(request: web.Request) -> Query:

@@ -1,10 +1,15 @@
 """One HTTP listener: opened as a stage, with a clear word where its address cannot be had."""
 
-from typing import Self
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
 
 from aiohttp import web
 
 from ingest.errors import SettingsError
+
+_Made = TypeVar("_Made")
 
 
 class Listener:
@@ -46,3 +51,36 @@ class Listener:
     async def __aexit__(self, *_: object) -> None:
         """Stop listening."""
         await self._runner.cleanup()
+
+
+class Serving:
+    """What answers behind a listener while its context is entered; `url` is known from then on.
+
+    What takes a while to make is made aside, in a thread: so it holds the loop for moments only.
+    """
+
+    def __init__(self, listener: Listener, *, thread: str) -> None:
+        self._listener = listener
+        self._thread = ThreadPoolExecutor(1, thread)
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return self._listener.url
+
+    async def __aenter__(self) -> Self:
+        """Listen.
+
+        Raises:
+            SettingsError: the address cannot be listened on.
+        """
+        await self._listener.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop listening."""
+        await self._listener.__aexit__()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _aside(self, make: Callable[[], _Made]) -> _Made:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, make)

@@ -1,9 +1,7 @@
 """The portal: probes, metrics and status on one listener."""
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from functools import partial
 
 import msgspec
 import structlog
@@ -14,15 +12,15 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from ingest.model.credential import CredentialStatus
 from ingest.model.status import WELL, FeedStatus, State, described, instant_text
 from ingest.pipeline.ports import Clock
-from ingest.portal.listener import Listener
+from ingest.portal.listener import Listener, Serving
 from ingest.settings.models import Listen
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _DEFAULT_TENANTS, _MOST_TENANTS = 1_000, 100_000
 
 
-class Portal:
-    """Serves while its context is entered; `url` is known from then on.
+class Portal(Serving):
+    """The listener of every replica.
 
     Args:
         settings: where to listen.
@@ -54,8 +52,6 @@ class Portal:
         self._credential = credential
         self._clock = clock
         self._log = log
-        # A fleet's metrics take a while to write; in a thread they hold the loop for moments only.
-        self._thread = ThreadPoolExecutor(1, "portal")
         app = web.Application()
         app.add_routes(
             [
@@ -65,26 +61,8 @@ class Portal:
                 web.get("/status", self._status),
             ]
         )
-        self._listener = Listener(app, host=settings.host, port=settings.port, section="listen")
-
-    @property
-    def url(self) -> str:
-        """Where it is reached."""
-        return self._listener.url
-
-    async def __aenter__(self) -> Self:
-        """Listen.
-
-        Raises:
-            SettingsError: the address cannot be listened on.
-        """
-        await self._listener.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Stop listening."""
-        await self._listener.__aexit__()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        listener = Listener(app, host=settings.host, port=settings.port, section="listen")
+        super().__init__(listener, thread="portal")
 
     async def _livez(self, _: web.Request) -> web.Response:
         """Say that the loop turns; nothing else makes a restart useful."""
@@ -97,9 +75,7 @@ class Portal:
         return web.Response(text="ok\n", headers=_HEADERS)
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        body = await asyncio.get_running_loop().run_in_executor(
-            self._thread, generate_latest, self._registry
-        )
+        body = await self._aside(partial(generate_latest, self._registry))
         return web.Response(body=body, headers={**_HEADERS, "Content-Type": CONTENT_TYPE_LATEST})
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -110,9 +86,7 @@ class Portal:
         limit = request.query.get("limit", str(_DEFAULT_TENANTS))
         if not (limit.isascii() and limit.isdigit() and int(limit[:9]) <= _MOST_TENANTS):
             raise web.HTTPBadRequest(text=f"limit: must be a number up to {_MOST_TENANTS}\n")
-        body = await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._describe, wanted, int(limit)
-        )
+        body = await self._aside(partial(self._describe, wanted, int(limit)))
         return web.Response(body=body, headers={**_HEADERS, "Content-Type": "application/json"})
 
     def _describe(self, wanted: str | None, limit: int) -> bytes:

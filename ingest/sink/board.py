@@ -1,9 +1,7 @@
 """What was last said of every tenant, by whichever replica: the tenant-status topic, followed live."""
 
-import asyncio
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -49,6 +47,7 @@ class StatusBoard:
             name="tenant_status_topic",
             take=self._take,
             tell=tell,
+            patience_seconds=_PATIENCE_SECONDS,
             clock=clock,
             rng=rng,
             log=log,
@@ -57,13 +56,6 @@ class StatusBoard:
     async def __aenter__(self) -> Self:
         """Read what is there now, as far as that is possible."""
         await self._follower.__aenter__()
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE_SECONDS):
-                    await self._follower.read_whole.wait()
-        except BaseException:
-            await self._follower.__aexit__(None, None, None)
-            raise
         if not self.is_whole:
             self._log.warning("tenant_status_topic_unread", waited_seconds=_PATIENCE_SECONDS)
         return self

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -19,9 +20,12 @@ _RETRY_SECONDS = 1.0
 
 
 class Follower:
-    """Follows some partitions of one topic while its context is entered; entering waits for nothing.
+    """Follows some partitions of one topic while its context is entered.
+
+    Entering waits until all is read that was there, but not for longer than patience lasts.
 
     Args:
+        patience_seconds: how long entering waits; None is for as long as it takes.
         name: of the topic, in log events.
         take: takes one record; tells whether it says anything new.
         tell: called after something changed, and once when all is read that was there.
@@ -35,6 +39,7 @@ class Follower:
         name: str,
         take: Callable[[ConsumerRecord], bool],
         tell: Callable[[], None],
+        patience_seconds: float | None = None,
         clock: Clock,
         rng: random.Random,
         log: structlog.stdlib.BoundLogger,
@@ -44,6 +49,7 @@ class Follower:
         self._name = name
         self._take = take
         self._tell = tell
+        self._patience = patience_seconds
         self._clock = clock
         self._rng = rng
         self._log = log
@@ -51,9 +57,16 @@ class Follower:
         self.read_whole = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        """Begin to read."""
+        """Begin to read, and wait."""
         name = self._name.replace("_", " ")
         self._task = asyncio.get_running_loop().create_task(self._follow(), name=name)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self.read_whole.wait()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(

@@ -69,11 +69,6 @@ class Roster:
     async def __aenter__(self) -> Self:
         """Read every record that is there now."""
         await self._follower.__aenter__()
-        try:
-            await self._follower.read_whole.wait()
-        except BaseException:
-            await self._follower.__aexit__(None, None, None)
-            raise
         return self
 
     async def __aexit__(
