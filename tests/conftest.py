@@ -8,6 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ingest.simulator.broker import EmbeddedBroker
+from tests.chaos import clock
+from tests.container import clean_root
 from tests.harness.browser import program as browser
 from tests.harness.prometheus import missing as missing_prometheus
 from tests.kafka.apache import ApacheKafka, missing, required
@@ -26,14 +28,16 @@ def pytest_sessionstart() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     said = config.stash.setdefault(_LEFT_OUT, [])
-    for marker, product, lacks in (
+    for marker, product, what in (
         ("kafka", "Apache Kafka", missing()),
         ("prometheus", "Prometheus", missing_prometheus()),
         ("browser", "a browser", [] if browser() else ["Chromium"]),
+        ("compiler", "a clock that can be moved", [lacks] if (lacks := clock.lacks()) else []),
+        ("container", "a root of their own", clean_root.missing()),
     ):
         marked = [item for item in items if item.get_closest_marker(marker)]
-        if marked and lacks:
-            words = f"{len(marked)} tests need {product}, and this machine lacks {', '.join(lacks)}"
+        if marked and what:
+            words = f"{len(marked)} tests need {product}, and this machine lacks {', '.join(what)}"
             if required():
                 raise pytest.UsageError(words)
             _leave_out(marked, items, config)

@@ -14,10 +14,8 @@ import asyncio
 import logging
 import os
 import random
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from tests.chaos.cluster import cluster
 from tests.chaos.freshness import Freshness
 from tests.chaos.plan import KINDS, On, Stage, Step, plan
 from tests.chaos.run import Run
+from tests.harness.kept import in_a_folder
 from tests.harness.stage import PROGRAM
 
 
@@ -106,18 +105,14 @@ def main() -> int:
     )
     if not disk.lacks():
         disk.own_mounts()
-    folder = Path(tempfile.mkdtemp(prefix="defender-chaos-"))
-    # The harness's own clients have much to say of brokers that are out of order.
-    logging.basicConfig(filename=folder / "harness.log", format="%(asctime)s %(name)s %(message)s")
-    code = 1
-    try:
-        code = asyncio.run(chaos(arguments, steps, stage, folder))
-    finally:
-        if code or arguments.keep:
-            print(f"logs are kept in {folder}", file=sys.stderr)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    return code
+
+    async def work(folder: Path) -> int:
+        # The harness's own clients have much to say of brokers that are out of order.
+        form = "%(asctime)s %(name)s %(message)s"
+        logging.basicConfig(filename=folder / "harness.log", format=form)
+        return await chaos(arguments, steps, stage, folder)
+
+    return in_a_folder("defender-chaos-", work, keep=arguments.keep)
 
 
 if __name__ == "__main__":

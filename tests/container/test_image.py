@@ -27,7 +27,7 @@ from ingest import __version__
 from ingest.settings.models import Shutdown
 from ingest.simulator.broker import EmbeddedBroker, free_port
 from ingest.simulator.processes import Child
-from tests.container.clean_root import BASE_ENV, UNREADY_SECONDS, CleanRoot, possible
+from tests.container.clean_root import BASE_ENV, UNREADY_SECONDS, CleanRoot
 from tests.container.dockerfile import Stage, context, stages
 from tests.integration.test_promtool import PROGRAM, get
 
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 TMP_BYTES = 4 * 1024 * 1024
 
 pytestmark = [
-    pytest.mark.skipif(not possible(), reason="said above"),
+    pytest.mark.container,
     pytest.mark.timeout(400),
     pytest.mark.slow,
 ]
@@ -226,7 +226,7 @@ def test_it_reads_as_a_user_without_rights_on_a_read_only_root(image, cloud):
         assert set(re.findall(r"Cap\w+:\s+(\w+)", status)) == {"0" * 16}
         assert re.search(r"NoNewPrivs:\s+1", status)
         assert Path(f"/proc/{inside.pid}/mounts").read_text().splitlines()[0].split()[1] == "/"
-        tmp = Path(f"/proc/{inside.pid}/root/tmp")
+        tmp = Path(f"/proc/{inside.pid}", "root", "tmp")
         assert shutil.disk_usage(tmp).total == TMP_BYTES
         assert not list(tmp.iterdir())
         assert _stop(replica) == 0

@@ -46,6 +46,17 @@ def settings(request):
     )
 
 
+def writer(settings):
+    return KafkaCommitLog(
+        settings=settings,
+        client_id="app-1",
+        metrics=SinkMetrics(CollectorRegistry()),
+        clock=SystemClock(),
+        log=structlog.get_logger(),
+        rng=random.Random(1),
+    )
+
+
 async def read(settings, **changes):
     connection = Connection(settings=settings, client_id="reader")
     topic = TopicNames(settings.prefix).status
@@ -60,14 +71,7 @@ async def until(settings, holds):
 
 
 async def test_the_newest_status_of_every_tenant_is_read_and_a_forgotten_one_is_not(settings):
-    log = KafkaCommitLog(
-        settings=settings,
-        client_id="app-1",
-        metrics=SinkMetrics(CollectorRegistry()),
-        clock=SystemClock(),
-        log=structlog.get_logger(),
-        rng=random.Random(1),
-    )
+    log = writer(settings)
     async with asyncio.timeout(60), log, log.membership:
         for tenant in TENANTS:
             await log.restore(FeedKey(tenant))
@@ -89,14 +93,7 @@ async def test_the_newest_status_of_every_tenant_is_read_and_a_forgotten_one_is_
 
 
 async def test_a_board_follows_every_status_and_hands_on_the_last_word_of_each(settings):
-    log = KafkaCommitLog(
-        settings=settings,
-        client_id="app-1",
-        metrics=SinkMetrics(CollectorRegistry()),
-        clock=SystemClock(),
-        log=structlog.get_logger(),
-        rng=random.Random(1),
-    )
+    log = writer(settings)
     board = StatusBoard(
         settings=settings,
         clock=SystemClock(),
@@ -128,14 +125,7 @@ async def test_a_board_follows_every_status_and_hands_on_the_last_word_of_each(s
 
 
 async def test_replicas_that_are_gone_for_good_leave_every_tenant_unread_since(settings):
-    log = KafkaCommitLog(
-        settings=settings,
-        client_id="app-1",
-        metrics=SinkMetrics(CollectorRegistry()),
-        clock=SystemClock(),
-        log=structlog.get_logger(),
-        rng=random.Random(1),
-    )
+    log = writer(settings)
     async with asyncio.timeout(90), log, log.membership:
         for tenant in TENANTS:
             await log.restore(FeedKey(tenant))

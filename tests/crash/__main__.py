@@ -13,12 +13,11 @@ has `repeated` instead: what a kill explains that is there again; anything else 
 import argparse
 import asyncio
 import random
-import shutil
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ingest.simulator.processes import Child, ChildFailed
@@ -28,6 +27,7 @@ from ingest.sink.rights import daemon
 from ingest.sink.topics import TopicNames
 from tests.chaos.freshness import Freshness
 from tests.crash.offsets import Offsets
+from tests.harness.kept import in_a_folder
 from tests.harness.stage import stage
 from tests.kafka.secured import ByScram
 
@@ -171,16 +171,7 @@ def main() -> int:
         "--delivery", choices=["exactly_once", "at_least_once"], default="exactly_once"
     )
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="defender-crash-"))
-    code = 1
-    try:
-        code = asyncio.run(crash(arguments, folder))
-    finally:
-        if code:
-            print(f"logs are kept in {folder}", file=sys.stderr)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    return code
+    return in_a_folder("defender-crash-", partial(crash, arguments))
 
 
 if __name__ == "__main__":

@@ -117,13 +117,13 @@ class Clinic:
 
 
 @contextmanager
-def serving(cloud, context):
-    """Serve a cloud in a thread of its own: commands have a loop of their own."""
-    ready, over, where = threading.Event(), threading.Event(), []
+def in_a_thread(serving):
+    """Enter what `serving` returns in a thread of its own: commands have a loop of their own."""
+    ready, over, given = threading.Event(), threading.Event(), []
 
     async def serve():
-        async with SimulatorServer(cloud=cloud, context=context, host="127.0.0.1", port=0) as one:
-            where.append(one.url)
+        async with serving() as one:
+            given.append(one)
             ready.set()
             while not over.is_set():
                 await asyncio.sleep(0.02)
@@ -132,10 +132,19 @@ def serving(cloud, context):
     thread.start()
     try:
         assert ready.wait(30)
-        yield where[0]
+        yield given[0]
     finally:
         over.set()
         thread.join(30)
+
+
+@contextmanager
+def serving(cloud, context):
+    """Serve a cloud."""
+    with in_a_thread(
+        lambda: SimulatorServer(cloud=cloud, context=context, host="127.0.0.1", port=0)
+    ) as one:
+        yield one.url
 
 
 @pytest.fixture
@@ -316,7 +325,6 @@ def test_a_proxy_that_refuses_is_named(clinic, monkeypatch):
 @contextmanager
 def refusing_proxy():
     """Refuse every tunnel."""
-    ready, over, ports = threading.Event(), threading.Event(), []
 
     async def meet(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
@@ -329,21 +337,8 @@ def refusing_proxy():
         async with await asyncio.start_server(meet, "127.0.0.1", 0) as one:
             yield one
 
-    async def serve():
-        async with server() as one:
-            ports.append(one.sockets[0].getsockname()[1])
-            ready.set()
-            while not over.is_set():
-                await asyncio.sleep(0.02)
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    try:
-        assert ready.wait(30)
-        yield ports[0]
-    finally:
-        over.set()
-        thread.join(30)
+    with in_a_thread(server) as one:
+        yield one.sockets[0].getsockname()[1]
 
 
 def test_brokers_that_are_down_leave_every_other_step(clinic):

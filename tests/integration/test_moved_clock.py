@@ -6,8 +6,7 @@ import time
 import pytest
 
 from ingest.simulator.processes import Child
-from tests.chaos.clock import Clock, lacks, library
-from tests.kafka.apache import required
+from tests.chaos.clock import Clock, library
 
 PROGRAM = """
 import threading, time
@@ -19,7 +18,7 @@ while True:
 """
 
 
-@pytest.mark.skipif(bool(lacks()) and not required(), reason="needs a C compiler")
+@pytest.mark.compiler
 def test_the_wall_clock_jumps_there_and_back_and_waiting_goes_on(tmp_path):
     clock = Clock(file=tmp_path / "clock", library=library(tmp_path))
     child = Child(

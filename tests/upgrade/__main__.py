@@ -10,18 +10,18 @@ import argparse
 import asyncio
 import json
 import re
-import shutil
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ingest.simulator.processes import Child
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.trial import Subject, Trial
+from tests.harness.kept import in_a_folder
 from tests.harness.stage import PROGRAM, Stage, stage
 
 REPLICAS = 3
@@ -134,16 +134,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10, help="between one roll and the next")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="defender-upgrade-"))
-    code = 1
-    try:
-        code = asyncio.run(roll(arguments, folder))
-    finally:
-        if code:
-            print(f"logs are kept in {folder}", file=sys.stderr)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    return code
+    return in_a_folder("defender-upgrade-", partial(roll, arguments))
 
 
 if __name__ == "__main__":
