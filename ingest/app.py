@@ -356,5 +356,6 @@ def _fleet(
         replica=log.name,
         former=board.former,
         clock=clock,
+        metrics=metrics,
         events=events,
     )

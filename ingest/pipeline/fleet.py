@@ -12,8 +12,10 @@ from ingest.model.report import RENEW_SECONDS, Report, encode_report
 from ingest.model.roster import Registration, Standing
 from ingest.model.status import KEPT_TRANSITIONS, FeedStatus, State, Transition
 from ingest.model.tenant import FeedKey, Tenant
+from ingest.pipeline.entering import say_entered
 from ingest.pipeline.ports import Clock, CommitLog, Encoder, Placement
 from ingest.pipeline.worker import Worker
+from ingest.telemetry.metrics import PipelineMetrics
 
 _LOOK_SECONDS = 1.0
 _LINE_SECONDS = 60.0
@@ -55,6 +57,7 @@ class Fleet:
         replica: str,
         former: Callable[[str], Report | None] = lambda _: None,
         clock: Clock,
+        metrics: PipelineMetrics,
         events: structlog.stdlib.BoundLogger,
     ) -> None:
         self._placement = placement
@@ -64,6 +67,7 @@ class Fleet:
         self._replica = replica
         self._former = former
         self._clock = clock
+        self._metrics = metrics
         self._events = events
         self._readers: dict[str, _Reader] = {}
         self._unread: dict[str, FeedStatus] = {}
@@ -159,20 +163,31 @@ class Fleet:
                 self._report(status, soon=True)
 
     def _continued(self, status: FeedStatus) -> FeedStatus:
-        """Return a status with the history of its tenant behind it."""
+        """Return a status with the history of its tenant behind it; say so where it goes on from there."""
         former = self._former(status.feed.tenant)
         past = () if former is None else former.transitions
         blame = str(status.blame.value)
         entered = Transition(status.since, str(status.state), status.code, blame)
-        if past and (past[-1].state, past[-1].code) == (entered.state, entered.code):
+        is_new = not past or (past[-1].state, past[-1].code) != (entered.state, entered.code)
+        if not is_new:
             entered, past = past[-1], past[:-1]
-        return replace(
+        status = replace(
             status,
             since=entered.at,
             fresh_at=None if former is None else former.fresh_at,
             watermark=None if former is None else former.watermark,
             transitions=(*past, entered)[-KEPT_TRANSITIONS:],
         )
+        if is_new:
+            say_entered(
+                status,
+                was=past[-1].state if past else str(State.STARTING),
+                metrics=self._metrics,
+                events=self._events.bind(
+                    tenant=status.feed.tenant, tenant_name=status.name, feed=str(status.feed.feed)
+                ),
+            )
+        return status
 
     def _retarget(self, registered: Mapping[str, Registration]) -> None:
         for tenant, reader in self._readers.items():

@@ -23,6 +23,7 @@ from ingest.model.status import (
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Tier
 from ingest.pipeline.poller import Cycle, Poller
+from ingest.pipeline.entering import say_entered
 from ingest.pipeline.ports import Clock, Encoder
 from ingest.pipeline.schedule import Schedule, obeyed_wait
 from ingest.pipeline.silence import Silence
@@ -274,16 +275,8 @@ class Worker:
             return
         entered = Transition(now, str(state), code, str(blame.value))
         self._change(transitions=(*before.transitions, entered)[-KEPT_TRANSITIONS:])
-        self._metrics.transition(state)
-        is_well = state in WELL or state is State.CATCHING_UP
-        report = self._events.info if is_well else self._events.warning
-        report(
-            "state_changed",
-            state=str(state),
-            code=code,
-            was=str(before.state),
-            reason=reason,
-            must_act=str(blame.value),
+        say_entered(
+            self._status, was=str(before.state), metrics=self._metrics, events=self._events
         )
 
     def _report(self, cycle: Cycle, *, outcome: str, error: str | None = None) -> None:

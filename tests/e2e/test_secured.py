@@ -284,9 +284,15 @@ async def refuses_a_take_over(run: Stage) -> None:
 async def follows_at_once(run: Stage, daemon) -> None:
     """Pause a tenant by command, which logs in too, and resume it: whoever follows the topic, follows."""
     tenant = yaml.safe_load(run.config.read_text())["tenants"][0]["id"]
-    for act in ("pause", "resume"):
+    for act, state in (("pause", "paused"), ("resume", "healthy")):
         said = Said(daemon)
         command = [*PROGRAM, "tenants", act, tenant, "--config", str(run.config)]
         done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        await until(lambda said=said: said.has(tenant), what=f"{act}\n{daemon.tail()}")
+        await until(
+            lambda said=said, state=state: any(
+                (event["tenant"], event["state"]) == (tenant, state)
+                for event in said.events("state_changed")
+            ),
+            what=f"a change to {state}",
+        )

@@ -101,7 +101,11 @@ class World:
         self.cloud = SimulatedCloud(plan=plan, clock=self._now, key=key)
         self.tenants = [Tenant(c.id, c.name, REGION) for c in self.cloud.customers.values()]
         self.bad = self.tenants[0]
+        # Who is registered outlives the readers, as the tenants topic does.
+        self.placement = FixedPlacement(self.tenants)
         self.fleet: Fleet | None = None
+        # Of the fleet itself; its readers are silent.
+        self.events: structlog.stdlib.BoundLogger = SILENT
         # Others that were seen in any state but these were hurt.
         self.seen: dict[str, set[State]] = {}
 
@@ -165,7 +169,8 @@ class World:
         async with Supervisor(
             clock=self.clock, rng=rng, metrics=runtime, events=SILENT
         ) as supervisor:
-            self.placement = FixedPlacement(self.tenants)
+            # The new readers are told all that is known.
+            self.placement.tell()
             self.fleet = Fleet(
                 placement=self.placement,
                 log=self.log,
@@ -174,7 +179,8 @@ class World:
                 replica="here",
                 former=self.former,
                 clock=self.clock,
-                events=SILENT,
+                metrics=metrics,
+                events=self.events,
             )
             self.fleet.start(supervisor.spawn)
             await self.until(lambda: len(self.fleet.snapshot()) == len(self.tenants), seconds=1)

@@ -1,6 +1,7 @@
 """What was said of a tenant goes on, over pauses and restarts: the whole fleet in virtual time."""
 
 import pytest
+import structlog
 
 from ingest.model.roster import Standing
 from ingest.model.status import State
@@ -32,6 +33,53 @@ async def test_a_state_outlives_a_restart_with_its_since_and_is_no_second_transi
     # A record of the topic holds times to 100 ns.
     assert after.since == pytest.approx(before.since, abs=1e-5)
     assert entered(after) == entered(before)
+
+
+async def test_a_pause_is_logged_and_counted_once_and_not_again_after_a_restart(signing_key):
+    world = World(signing_key)
+    world.events = structlog.get_logger()
+    one = world.tenants[1]
+    with structlog.testing.capture_logs() as told:
+        async with world.reading():
+            await world.run(60)
+            before = world.counted("defender_ingest_state_transitions_total")
+            world.placement.register(one, Standing.PAUSED, why="moving house")
+            await world.run(60)
+            assert world.counted("defender_ingest_state_transitions_total") == before + 1
+            # Others change meanwhile, which looks at this one again.
+            world.placement.register(world.tenants[2], why="another name")
+            await world.run(60)
+        async with world.reading():
+            await world.run(60)
+            paused = world.status(one)
+    assert paused.state is State.PAUSED
+    assert [event for event in told if event["event"] == "state_changed"] == [
+        {
+            "event": "state_changed",
+            "log_level": "info",
+            "tenant": one.id,
+            "tenant_name": one.name,
+            "feed": "mde-alerts",
+            "state": "paused",
+            "code": "paused",
+            "was": "healthy",
+            "reason": "paused by a test: moving house",
+            "must_act": "us",
+        }
+    ]
+
+
+async def test_who_awaits_approval_is_a_warning_once(signing_key):
+    world = World(signing_key)
+    world.events = structlog.get_logger()
+    one = world.tenants[1]
+    with structlog.testing.capture_logs() as told:
+        async with world.reading():
+            world.placement.register(one, Standing.AWAITING, why="consented without an invitation")
+            await world.run(60)
+    (event,) = (event for event in told if event["event"] == "state_changed")
+    assert (event["log_level"], event["code"]) == ("warning", "awaiting_approval")
+    assert event["tenant"] == one.id
 
 
 async def test_a_pause_is_part_of_the_history_and_ends_none(signing_key):
