@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -137,12 +136,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return await serve(settings, stop=stop)
 
     with logging_to(sys.stdout, settings.logs, secrets=secrets):
-        code = asyncio.run(until_told())
-    if any(thread.name.startswith("token") for thread in threading.enumerate()):
-        # It waits for an answer and cannot be told to stop; the interpreter would wait with it.
-        sys.stdout.flush()
-        os._exit(code)
-    return code
+        return asyncio.run(until_told())
 
 
 def _stop_or_die(stop: asyncio.Event, number: signal.Signals) -> None:

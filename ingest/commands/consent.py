@@ -114,7 +114,7 @@ class _Acts(Acts):
         if text is None:
             return None
         say: Callable[[str], None] = (lambda _: None) if self._words.json else self._say
-        return await guid_of(text, self._settings, clock=self._clock, say=say)
+        return await guid_of(text, self._settings, say=say)
 
     async def _refuse_the_known(self, tenant: Tenant) -> None:
         """Refuse whom a consent would not register: it changes nothing of who is known."""

@@ -1,13 +1,11 @@
 """What commands are told of a customer: a name, a region, labels, a directory; checked, or refused."""
 
-import asyncio
 from collections.abc import Callable, Iterable
 
 from ingest.errors import CommandRefused
 from ingest.identity.directory import domain_of, tenant_of_domain
-from ingest.identity.http import TokenHttp
+from ingest.identity.http import LoginHttp
 from ingest.model.tenant import is_guid, labels_of
-from ingest.pipeline.ports import Clock
 from ingest.settings.models import Settings
 from ingest.settings.regions import objection, usual
 
@@ -63,9 +61,7 @@ def labelled(
         raise CommandRefused(f"--label: {error}", usage=True) from None
 
 
-async def guid_of(
-    text: str, settings: Settings, *, clock: Clock, say: Callable[[str], None]
-) -> str:
+async def guid_of(text: str, settings: Settings, *, say: Callable[[str], None]) -> str:
     """Return the GUID that was given, or that a domain belongs to.
 
     Raises:
@@ -82,18 +78,12 @@ async def guid_of(
             usage=True,
         )
     entra = settings.entra
-    http = TokenHttp(
-        threads=1,
+    async with LoginHttp(
+        connections=1,
         ca_file=settings.ca_file,
         timeout_seconds=entra.timeout_seconds,
-        monotonic=clock.monotonic,
         proxy_of=settings.http.proxy_of,
-    )
-    try:
-        found = await asyncio.to_thread(
-            tenant_of_domain, domain, login_url=entra.login_url, http=http
-        )
-    finally:
-        http.close()
+    ) as http:
+        found = await tenant_of_domain(domain, login_url=entra.login_url, http=http)
     say(f"{domain} is tenant {found}")
     return found

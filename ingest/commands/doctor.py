@@ -13,7 +13,7 @@ from ingest.commands.paint import Paint
 from ingest.commands.reach import reach
 from ingest.errors import CommandRefused, SourceUnavailable
 from ingest.identity.directory import domain_of, tenant_of_domain
-from ingest.identity.http import TokenHttp
+from ingest.identity.http import LoginHttp
 from ingest.model.tenant import Tenant
 from ingest.pipeline.trouble import trouble_of
 from ingest.settings.models import Settings
@@ -113,24 +113,20 @@ class _Doctor(Acts):
     async def _tenant(self, guid: str | None) -> tuple[Finding, str | None]:
         """Ask Entra ID's public configuration whether there is such a tenant, in this cloud."""
         entra = self._settings.entra
-        http = TokenHttp(
-            threads=1,
+        http = LoginHttp(
+            connections=1,
             ca_file=self._settings.ca_file,
             timeout_seconds=entra.timeout_seconds,
-            monotonic=self._clock.monotonic,
             proxy_of=self._settings.http.proxy_of,
         )
         name = guid or domain_of(self._words.tenant) or ""
         try:
-            found = await asyncio.to_thread(
-                tenant_of_domain, name, login_url=entra.login_url, http=http
-            )
+            async with http:
+                found = await tenant_of_domain(name, login_url=entra.login_url, http=http)
         except CommandRefused as error:
             return failed("tenant", str(error)), None
         except SourceUnavailable as error:
             return failed("tenant", str(error), trouble_of(error, was_read=False).blame.value), None
-        finally:
-            http.close()
         return passed("tenant", f"{found} is one of {entra.login_url}"), found
 
 

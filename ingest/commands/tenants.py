@@ -110,7 +110,7 @@ class _Acts(Acts):
         name, region = name_of(words.name), self._region(words.region)
         labels = self._labels(())
         tenant = Tenant(
-            await guid_of(words.tenant, self._settings, clock=self._clock, say=self._say),
+            await guid_of(words.tenant, self._settings, say=self._say),
             name,
             region,
             labels,

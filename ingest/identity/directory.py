@@ -9,10 +9,9 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
-import requests
 
 from ingest.errors import CommandRefused, SourceUnavailable
-from ingest.identity.http import Answer
+from ingest.identity.http import Answer, LoginUnreached
 from ingest.model.tenant import is_guid
 
 _DOMAIN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]*[a-z]")
@@ -25,13 +24,13 @@ _UNKNOWN = (400, 404)
 
 
 class Asks(Protocol):
-    """What fetches a document; `TokenHttp` is one."""
+    """What fetches a document; `LoginHttp` is one."""
 
-    def get(self, url: str) -> Answer:
+    async def get(self, url: str) -> Answer:
         """Return the answer, whatever its status.
 
         Raises:
-            requests.exceptions.RequestException: there was none.
+            LoginUnreached: there was none.
         """
         ...
 
@@ -45,15 +44,19 @@ def domain_of(text: str) -> str | None:
     return name if _DOMAIN.fullmatch(name) else None
 
 
-def tenant_of_domain(domain: str, *, login_url: str, http: Asks) -> str:
-    """Return the GUID of the tenant that a domain name belongs to. Blocking, for a thread.
+async def tenant_of_domain(domain: str, *, login_url: str, http: Asks) -> str:
+    """Return the GUID of the tenant that a domain name belongs to.
 
     Raises:
         CommandRefused: it belongs to nobody who can be read here.
         SourceUnavailable: the login host did not say.
     """
-    answer = _asked(f"{login_url}/{domain}/v2.0/.well-known/openid-configuration", login_url, http)
-    status = answer.status_code
+    url = f"{login_url}/{domain}/v2.0/.well-known/openid-configuration"
+    try:
+        answer = await http.get(url)
+    except LoginUnreached as error:
+        raise SourceUnavailable(_unreached(error, login_url), reason=error.reason) from None
+    status = answer.status
     if status in _UNKNOWN:
         otherwise = "" if is_guid(domain) else "; or give the tenant's GUID"
         raise CommandRefused(
@@ -95,28 +98,23 @@ def tenant_of_domain(domain: str, *, login_url: str, http: Asks) -> str:
     return found
 
 
-def _asked(url: str, login_url: str, http: Asks) -> Answer:
+def _unreached(error: LoginUnreached, login_url: str) -> str:
     remedy = "or give the tenant's GUID, which needs no question"
-    try:
-        return http.get(url)
-    except requests.exceptions.Timeout:
-        words, reason = f"{login_url} did not answer in time: try again, {remedy}", "entra_timeout"
-    except requests.exceptions.SSLError:
-        words = f"the certificate of {login_url} is not trusted: check ca_file, {remedy}"
-        reason = "entra_tls"
-    except requests.exceptions.ProxyError:
-        words = (
-            f"the proxy does not let us through to {login_url}: check http.proxy and what it allows, "
-            f"{remedy}"
-        )
-        reason = "entra_proxy"
-    except (requests.exceptions.RequestException, OSError) as error:
-        words = (
-            f"{login_url} cannot be reached ({type(error).__name__}): "
-            f"check the network and entra.login_url, {remedy}"
-        )
-        reason = "entra_network"
-    raise SourceUnavailable(words, reason=reason)
+    match error.reason:
+        case "entra_timeout":
+            return f"{login_url} did not answer in time: try again, {remedy}"
+        case "entra_tls":
+            return f"the certificate of {login_url} is not trusted: check ca_file, {remedy}"
+        case "entra_proxy":
+            return (
+                f"the proxy does not let us through to {login_url}: check http.proxy and what it "
+                f"allows, {remedy}"
+            )
+        case _:
+            return (
+                f"{login_url} cannot be reached ({error.kind}): check the network and "
+                f"entra.login_url, {remedy}"
+            )
 
 
 def _document(answer: Answer) -> Mapping[str, Any] | None:

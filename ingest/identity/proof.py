@@ -20,17 +20,13 @@ _PARTS = 3
 
 
 class Proof(Protocol):
-    """One credential; safe for many threads. `kind` is what people call it."""
+    """One credential. `kind` is what people call it."""
 
     kind: ClassVar[str]
 
     @property
     def ends(self) -> float | None:
         """When it expires in Unix seconds, None where nobody knows."""
-        ...
-
-    def for_msal(self) -> Any:
-        """Return it in the form that MSAL takes for `client_credential`."""
         ...
 
     def fields(self, *, client_id: str, endpoint: str) -> dict[str, str]:
@@ -46,10 +42,6 @@ class Secret:
 
     text: str = field(repr=False)
     ends: float | None = None
-
-    def for_msal(self) -> str:
-        """See `Proof.for_msal`."""
-        return self.text
 
     def fields(self, *, client_id: str, endpoint: str) -> dict[str, str]:  # noqa: ARG002 - the port's
         """See `Proof.fields`."""
@@ -69,10 +61,6 @@ class Certificate:
         """See `Proof.ends`."""
         return self._pair.ends
 
-    def for_msal(self) -> dict[str, Any]:
-        """See `Proof.for_msal`."""
-        return {"private_key": self._pair.key, "public_certificate": self._pair.certificate}
-
     def fields(self, *, client_id: str, endpoint: str) -> dict[str, str]:
         """See `Proof.fields`."""
         made: bytes = self._creator.create_normal_assertion(audience=endpoint, issuer=client_id)
@@ -80,7 +68,7 @@ class Certificate:
 
     @cached_property
     def _creator(self) -> Any:
-        """What MSAL signs with in v2, for v1, which it does not speak."""
+        """What MSAL signs with; an application object of its would read the certificate each time."""
         certificate = x509.load_pem_x509_certificate(self._pair.certificate.encode())
         return JwtAssertionCreator(
             self._pair.key,
@@ -109,11 +97,6 @@ class Federated:
             return None
         told = claims.get("exp") if isinstance(claims, dict) else None
         return float(told) if isinstance(told, int | float) else None
-
-    def for_msal(self) -> dict[str, Any]:
-        """See `Proof.for_msal`."""
-        # MSAL wants to ask for it, since it does not know that it is asked once.
-        return {"client_assertion": lambda: self.token}
 
     def fields(self, *, client_id: str, endpoint: str) -> dict[str, str]:  # noqa: ARG002 - the port's
         """See `Proof.fields`."""

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,7 @@ from ingest.identity.claims import advise
 from ingest.identity.credential import Credential
 from ingest.identity.entra import EntraId, Granted
 from ingest.identity.expiry import Expiry
-from ingest.identity.http import TokenHttp
+from ingest.identity.http import LoginHttp
 from ingest.identity.keeper import Keeper
 from ingest.identity.proof import Proof
 from ingest.identity.turns import Turns
@@ -84,11 +83,10 @@ class Tokens:
         self._rng = rng
         self._metrics = metrics
         self._log = log
-        self._http = TokenHttp(
-            threads=settings.token_threads,
+        self._http = LoginHttp(
+            connections=settings.token_requests,
             ca_file=ca_file,
             timeout_seconds=settings.timeout_seconds,
-            monotonic=clock.monotonic,
             proxy_of=proxy_of,
         )
         keeper = Keeper(settings=settings, log=log)
@@ -105,15 +103,15 @@ class Tokens:
             metrics=metrics,
             log=log,
         )
-        self._threads = ThreadPoolExecutor(settings.token_threads, "token")
         self._held: dict[str, _Held] = {}
-        threads = settings.token_threads
-        self._turns = Turns(lambda: min(self._credential.at_once or threads, threads))
+        most = settings.token_requests
+        self._turns = Turns(lambda: min(self._credential.at_once or most, most))
         self._flights: dict[str, _Flight] = {}
 
     async def __aenter__(self) -> Self:
         """Nothing is asked for before somebody needs it."""
         self._expiry.look()
+        await self._http.__aenter__()
         return self
 
     async def __aexit__(
@@ -122,13 +120,12 @@ class Tokens:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give up what is in flight; its thread ends by its timeout at the latest."""
+        """Give up what is in flight."""
         tasks = [flight.task for flight in self._flights.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._http.close()
+        await self._http.__aexit__(None, None, None)
 
     def credential(self) -> CredentialStatus:
         """Return how the application's credential is doing."""
@@ -137,7 +134,7 @@ class Tokens:
     async def get(self, tenant: Tenant, *, due: float | None = None) -> str:
         """Return a token that holds for at least another minute.
 
-        Where more are asked for than threads can fetch, those who are due first come first: `due` is in
+        Where more are asked for than may be at once, those who are due first come first: `due` is in
         Unix seconds, None says now.
 
         Raises:
@@ -178,7 +175,7 @@ class Tokens:
         finally:
             flight.wanted -= 1
             if not flight.wanted and not flight.is_sent:
-                # Its tenant is read elsewhere by now: others wait for the thread.
+                # Its tenant is read elsewhere by now: others wait for their turn.
                 self._forget(tenant, flight)
                 flight.task.cancel()
 
@@ -246,10 +243,7 @@ class Tokens:
 
     async def _ask(self, tenant: Tenant, proof: Proof) -> Granted:
         resource = self._regions[tenant.region].resource
-        granted = await asyncio.get_running_loop().run_in_executor(
-            self._threads,
-            lambda: self._entra.acquire(tenant, resource=resource, proof=proof),
-        )
+        granted = await self._entra.acquire(tenant, resource=resource, proof=proof)
         self._credential.accepted(proof)
         advise(
             granted.token,

@@ -22,8 +22,8 @@ from ingest.model.status import (
 )
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Tier
-from ingest.pipeline.poller import Cycle, Poller
 from ingest.pipeline.entering import say_entered
+from ingest.pipeline.poller import Cycle, Poller
 from ingest.pipeline.ports import Clock, Encoder
 from ingest.pipeline.schedule import Schedule, obeyed_wait
 from ingest.pipeline.silence import Silence
@@ -275,9 +275,7 @@ class Worker:
             return
         entered = Transition(now, str(state), code, str(blame.value))
         self._change(transitions=(*before.transitions, entered)[-KEPT_TRANSITIONS:])
-        say_entered(
-            self._status, was=str(before.state), metrics=self._metrics, events=self._events
-        )
+        say_entered(self._status, was=str(before.state), metrics=self._metrics, events=self._events)
 
     def _report(self, cycle: Cycle, *, outcome: str, error: str | None = None) -> None:
         seconds = self._clock.monotonic() - cycle.started

@@ -20,7 +20,7 @@ _KEPT = {
 }
 """Free bytes that stay at the heap's top; what it grows by; from which size on a block is mapped by itself,
 and so given back whatever lies above it; how many heaps there are. Each thread would have its own, of a
-megabyte that it hardly uses; those that fetch tokens allocate in turns, as the interpreter's lock has it."""
+megabyte that it hardly uses; they allocate in turns, as the interpreter's lock has it."""
 
 _TLS_BUFFER_BYTES = 64 * 1024
 """Four records of TLS."""

@@ -83,9 +83,9 @@ class Entra(Section):
     token_version: Literal["v1", "v2"] = "v2"  # noqa: S105
     """`v2` asks for a scope through MSAL; `v1` sends the older `resource` form."""
 
-    token_threads: int = Field(default=48, ge=1, le=256)
-    """Threads for token requests, which block; one tenant uses at most one at a time. After a start each
-    fetches one token in the time that Entra ID takes to answer."""
+    token_requests: int = Field(default=48, ge=1, le=256)
+    """Token requests in flight at once; one tenant has at most one. After a start, a fleet's tokens come
+    at the pace of this number for each time that Entra ID takes to answer."""
 
     timeout_seconds: Seconds = 30
     """The bound on one token request."""

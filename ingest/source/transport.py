@@ -1,9 +1,8 @@
 """HTTP as the source needs it: one GET, its status and headers at once, its body in pieces.
 
-The only module that knows aiohttp's client. Tests put a cloud without sockets in its place.
+The only module of this room that knows aiohttp's client. Tests put a cloud without sockets in its place.
 """
 
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -14,9 +13,10 @@ import aiohttp
 from isal import isal_zlib
 from yarl import URL
 
-from ingest.errors import SettingsError, SourceUnavailable
+from ingest.errors import SourceUnavailable
 from ingest.settings.models import Source
 from ingest.settings.proxy import ProxyOf, environment_proxy
+from ingest.settings.trust import tls_context
 
 _READ_BUFFER_BYTES = 256 * 1024
 _KEEP_ALIVE_SECONDS = 75.0
@@ -90,7 +90,7 @@ class AiohttpTransport:
     ) -> None:
         self._settings = settings
         self._proxy_of = proxy_of
-        self._tls = _tls(ca_file)
+        self._tls = tls_context(ca_file)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -179,12 +179,3 @@ def _lost(error: Exception) -> SourceUnavailable:
     return SourceUnavailable(
         f"the call to the alert API failed: {type(error).__name__}", reason="network"
     )
-
-
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            [f"ca_file: {ca_file} cannot be used as certificate authorities: {error}"]
-        ) from None

@@ -1,8 +1,8 @@
 """What a token costs with each kind of credential: `python -m tests.bench.tokens`.
 
 Every tenant's token is asked for anew, over TLS, from a simulator in another process. Prints the CPU time
-of this process for each, all threads together: the event loop's part, MSAL's, the signature's and TLS's; and
-without the network what MSAL and the signature take alone.
+of this process for each: the event loop's part, MSAL's, the signature's and TLS's; and without the network
+what MSAL and the signature take alone.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from ingest.identity.entra import EntraId
-from ingest.identity.http import Answer, Exchange
+from ingest.identity.http import Answer
 from ingest.identity.keeper import Keeper
 from ingest.identity.tokens import Tokens
 from ingest.runtime.clock import SystemClock
@@ -41,8 +41,8 @@ class Nowhere:
         content = {"token_type": "Bearer", "expires_in": 3599, "access_token": token}
         self._answer = Answer(200, json.dumps(content), {})
 
-    def exchange(self) -> Exchange:
-        return Exchange(lambda _url, **_: self._answer)
+    async def post(self, _url: str, **_: object) -> Answer:
+        return self._answer
 
 
 async def refreshed(settings: Settings, rounds: int) -> tuple[list[float], str]:
@@ -72,7 +72,7 @@ async def refreshed(settings: Settings, rounds: int) -> tuple[list[float], str]:
         return found, held[0]
 
 
-def alone(settings: Settings, token: str) -> float:
+async def alone(settings: Settings, token: str) -> float:
     """Return CPU milliseconds for each token without the network."""
     keeper = Keeper(settings=settings.entra, log=SILENT)
     entra = EntraId(
@@ -85,7 +85,7 @@ def alone(settings: Settings, token: str) -> float:
     resource = settings.regions[tenants[0].region].resource
     began = time.process_time()
     for tenant in tenants:
-        entra.acquire(tenant, resource=resource, proof=keeper.now())
+        await entra.acquire(tenant, resource=resource, proof=keeper.now())
     return 1000 * (time.process_time() - began) / len(tenants)
 
 
@@ -105,9 +105,10 @@ def measure(kind: str, version: str, tenants: int, rounds: int) -> None:
             config.write_text(yaml.safe_dump(content))
             settings = load(config, {})
             whole, token = asyncio.run(refreshed(settings, rounds))
+            without = asyncio.run(alone(settings, token))
             print(
                 f"tokens: credential={kind} version={version} tenants={tenants} "
-                f"ms={min(whole):.2f}..{max(whole):.2f} without_network={alone(settings, token):.2f}",
+                f"ms={min(whole):.2f}..{max(whole):.2f} without_network={without:.2f}",
                 flush=True,
             )
 

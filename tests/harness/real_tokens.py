@@ -14,10 +14,8 @@ from ingest.simulator.cloud import REGION
 from ingest.simulator.token_endpoint import DEFENDER
 from ingest.telemetry.metrics import IdentityMetrics
 from tests.fakes.virtual_loop import VirtualLoop
-from tests.harness.cloud_http import CloudHttp, in_the_loop
+from tests.harness.cloud_http import CloudHttp
 from tests.harness.world import SILENT, World
-
-ROUND_TRIP_SECONDS = 0.05
 
 
 def in_virtual_time(scenario):
@@ -31,7 +29,7 @@ def in_virtual_time(scenario):
     return run
 
 
-def real_tokens(world: World, monkeypatch, **entra) -> tuple[Tokens, CloudHttp]:
+def real_tokens(world: World, **entra) -> tuple[Tokens, CloudHttp]:
     """Return tokens for a world whose readers run on the present loop, and what they ask with."""
     settings = Entra(client_id=world.cloud.client_id, login_url="https://login.test", **entra)
     tokens = Tokens(
@@ -50,6 +48,4 @@ def real_tokens(world: World, monkeypatch, **entra) -> tuple[Tokens, CloudHttp]:
         clock=world.clock,
         credential=tokens._credential._keeper.setting,
     )
-    loop = asyncio.get_running_loop()
-    monkeypatch.setattr(loop, "run_in_executor", in_the_loop(loop, ROUND_TRIP_SECONDS))
     return tokens, http

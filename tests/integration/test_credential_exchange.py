@@ -78,12 +78,12 @@ class Office:
 @pytest.mark.parametrize("kind", ["secret", "certificate", "pfx", "federated"])
 @in_virtual_time
 async def test_a_credential_is_exchanged_again_and_again_and_no_poll_fails(
-    signing_key, tmp_path, monkeypatch, pairs, kind, version
+    signing_key, tmp_path, pairs, kind, version
 ):
     plan = Plan(tenants=20, births_per_minute=0.0, backlog=1, limits=False, token_seconds=120)
 
     def tokens(world):
-        made, world.http = real_tokens(world, monkeypatch, token_version=version, **office.settings)
+        made, world.http = real_tokens(world, token_version=version, **office.settings)
         return made
 
     world = World(signing_key, plan=plan, interval=10.0, tokens=tokens)

@@ -21,8 +21,8 @@ HOUR = 3600
 class Outage:
     """A world whose tokens are real, and their secret in a file."""
 
-    def __init__(self, key, file, monkeypatch, *, tenants: int, interval: float) -> None:
-        self.file, self._monkeypatch = file, monkeypatch
+    def __init__(self, key, file, *, tenants: int, interval: float) -> None:
+        self.file = file
         file.write_text(OLD)
         plan = Plan(
             tenants=tenants, births_per_minute=0.0, backlog=0, client_secret=OLD, limits=False
@@ -38,7 +38,7 @@ class Outage:
         self.application = self.world.cloud.application
 
     def _made(self, world) -> Tokens:
-        tokens, self.http = real_tokens(world, self._monkeypatch, client_secret_file=self.file)
+        tokens, self.http = real_tokens(world, client_secret_file=self.file)
         return tokens
 
     def expire(self) -> None:
@@ -64,8 +64,8 @@ class Outage:
 
 
 @pytest.fixture
-def outage(signing_key, tmp_path, monkeypatch):
-    return lambda **options: Outage(signing_key, tmp_path / "secret", monkeypatch, **options)
+def outage(signing_key, tmp_path):
+    return lambda **options: Outage(signing_key, tmp_path / "secret", **options)
 
 
 @pytest.mark.slow

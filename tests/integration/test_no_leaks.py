@@ -187,7 +187,7 @@ def test_the_run_met_what_it_was_to_meet(run):
     assert {("token", 200), ("token", 400), ("token", 401)} <= run.cloud.statuses
     assert {("/api/alerts", 200), ("/api/alerts", 401)} <= run.cloud.statuses
     loggers = {event.get("logger", "").partition(".")[0] for event in run.events()}
-    assert {"urllib3", "aiokafka"} <= loggers
+    assert {"aiokafka", "asyncio"} <= loggers
     assert {event["level"] for event in run.events()} >= {"debug", "info", "warning", "error"}
     assert b"secret_expired" in run.said["/status with all refused"]
 
@@ -222,7 +222,7 @@ def test_no_alert_is_in_anything_that_it_said(run):
 _MISTAKES = {
     "many at once": f"""
 entra: {{client_id: {SECRET!r}, client_secret: {SECRET!r}, client_secret_file: /none, secret: {SECRET!r},
-  login_url: {"https://user:" + SECRET + "@login.test"!r}, token_threads: {SECRET!r}}}
+  login_url: {"https://user:" + SECRET + "@login.test"!r}, token_requests: {SECRET!r}}}
 kafka: {{bootstrap_servers: {SECRET!r}, prefix: {SECRET!r}, shards: [{SECRET!r}]}}
 regions: {{eu: {{api_url: {SECRET!r}}}}}
 poll: {SECRET!r}

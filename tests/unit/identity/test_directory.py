@@ -1,13 +1,13 @@
 """Whose a domain is: only what the configured login host says, in plain words where it does not."""
 
+import asyncio
 import json
 
 import pytest
-import requests
 
 from ingest.errors import CommandRefused, SourceUnavailable
 from ingest.identity.directory import domain_of, tenant_of_domain
-from ingest.identity.http import Answer
+from ingest.identity.http import Answer, LoginUnreached
 
 GUID = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-2222-3333-4444-555555555555"
@@ -21,7 +21,7 @@ class Entra:
         self.answer = answer
         self.asked = []
 
-    def get(self, url):
+    async def get(self, url):
         self.asked.append(url)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -37,12 +37,13 @@ def document(tenant=GUID, issuer=None, host="login.test"):
 
 
 def ask(answer):
-    return tenant_of_domain("contoso.test", login_url=LOGIN, http=Entra(answer))
+    return asyncio.run(tenant_of_domain("contoso.test", login_url=LOGIN, http=Entra(answer)))
 
 
 def test_the_guid_is_taken_from_the_answer_and_only_the_name_is_asked():
     entra = Entra(document())
-    assert tenant_of_domain("contoso.test", login_url=LOGIN, http=entra) == GUID
+    found = asyncio.run(tenant_of_domain("contoso.test", login_url=LOGIN, http=entra))
+    assert found == GUID
     assert entra.asked == [f"{LOGIN}/contoso.test/v2.0/.well-known/openid-configuration"]
 
 
@@ -89,10 +90,10 @@ def test_an_answer_that_says_nothing_clear_is_not_guessed_from(answer):
 @pytest.mark.parametrize(
     ("trouble", "words"),
     [
-        (requests.exceptions.ReadTimeout("x"), "did not answer in time"),
-        (requests.exceptions.SSLError("x"), "not trusted: check ca_file"),
-        (requests.exceptions.ConnectionError("x"), r"cannot be reached \(ConnectionError\)"),
-        (OSError("x"), r"cannot be reached \(OSError\)"),
+        (LoginUnreached("entra_timeout", "TimeoutError"), "did not answer in time"),
+        (LoginUnreached("entra_tls", "ClientSSLError"), "not trusted: check ca_file"),
+        (LoginUnreached("entra_proxy", "ClientHttpProxyError"), r"check http\.proxy"),
+        (LoginUnreached("entra_network", "OSError"), r"cannot be reached \(OSError\)"),
         (Answer(429, "", {}), r"HTTP 429"),
         (Answer(503, "", {}), r"HTTP 503"),
         (Answer(302, "", {"Location": "https://elsewhere.test"}), "not followed"),

@@ -36,7 +36,7 @@ def keep():
 
 
 def key_of(proof):
-    return proof.for_msal()["private_key"].private_numbers()
+    return proof._pair.key.private_numbers()
 
 
 def write(path, content):

@@ -1,7 +1,6 @@
 """Tokens in virtual time: one request per tenant, renewed before it is needed, and never twice.
 
-Threads do not know virtual time, so the loop itself makes the requests, and a directory of our own
-stands in the place of Entra ID.
+A directory of our own stands in the place of Entra ID.
 """
 
 import asyncio
@@ -51,7 +50,9 @@ class Directory:
     def consent_url(self, tenant):
         return f"https://login.test/{tenant.id}/adminconsent"
 
-    async def answer(self, tenant, secret):
+    async def acquire(self, tenant, *, resource, proof):
+        assert resource == "https://resource.test"
+        secret = proof.text
         self.asked.append((asyncio.get_running_loop().time(), tenant.id))
         self.secrets.append(secret)
         number = len(self.asked)
@@ -61,10 +62,6 @@ class Directory:
         if errors := self.errors.get(tenant.id):
             raise errors.pop(0)
         return Granted(f"token {number} of {tenant.id}", self.lifetime)
-
-    def acquire(self, tenant, *, resource, proof):
-        assert resource == "https://resource.test"
-        return self.answer(tenant, proof.text)
 
     def since(self, start: int) -> list[float]:
         """Return when each request after the `start`-th was made."""
@@ -80,10 +77,10 @@ def directory():
 
 
 @asynccontextmanager
-async def tokens_of(directory, ledger, monkeypatch, file, *, threads):
+async def tokens_of(directory, ledger, file, *, at_once):
     async with Tokens(
         settings=Entra(
-            client_id=str(uuid.UUID(int=9)), client_secret_file=file, token_threads=threads
+            client_id=str(uuid.UUID(int=9)), client_secret_file=file, token_requests=at_once
         ),
         regions={"eu": Region(api_url="https://api.test", resource="https://resource.test")},
         ca_file=None,
@@ -93,8 +90,6 @@ async def tokens_of(directory, ledger, monkeypatch, file, *, threads):
         log=structlog.get_logger(),
     ) as made:
         made._entra = directory
-        loop = asyncio.get_running_loop()
-        monkeypatch.setattr(loop, "run_in_executor", lambda _, work: work())
         yield made
 
 
@@ -106,15 +101,15 @@ def secret_file(tmp_path):
 
 
 @pytest.fixture
-async def tokens(directory, ledger, monkeypatch, secret_file):
-    async with tokens_of(directory, ledger, monkeypatch, secret_file, threads=64) as made:
+async def tokens(directory, ledger, secret_file):
+    async with tokens_of(directory, ledger, secret_file, at_once=64) as made:
         yield made
 
 
 @pytest.fixture
-async def few(directory, ledger, monkeypatch, secret_file):
-    """Two threads."""
-    async with tokens_of(directory, ledger, monkeypatch, secret_file, threads=2) as made:
+async def few(directory, ledger, secret_file):
+    """Two at once."""
+    async with tokens_of(directory, ledger, secret_file, at_once=2) as made:
         yield made
 
 
@@ -268,7 +263,7 @@ async def test_one_who_stops_waiting_does_not_take_the_token_from_the_others(tok
     assert directory.count() == 1
 
 
-async def test_where_threads_are_few_those_due_first_come_first(few, directory):
+async def test_where_few_may_ask_at_once_those_due_first_come_first(few, directory):
     asked = [asyncio.create_task(few.get(ONE)), asyncio.create_task(few.get(TWO))]
     await asyncio.sleep(0.1)
     asked += [asyncio.create_task(few.get(tenant_number(n), due=100.0 - n)) for n in range(3, 9)]
