@@ -107,6 +107,8 @@ class _Desk:
 
     def get(self, url: str, **_: Any) -> "_Metadata":
         authority = url.removesuffix(_METADATA)
+        if authority == url:
+            raise ValueError("nothing but the authority's metadata is to be asked for")
         return _Metadata(
             f'{{"token_endpoint": "{authority}/oauth2/v2.0/token", "issuer": "{authority}/v2.0", '
             f'"authorization_endpoint": "{authority}/oauth2/v2.0/authorize"}}'
