@@ -12,11 +12,12 @@ from ingest.model.roster import Registration
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
+from ingest.sink.layout import TopicNames
 from ingest.sink.registrar import Registrar
 from ingest.sink.rights import commands
 from ingest.sink.roster import Roster
 from ingest.sink.statuses import Status, read_statuses
-from ingest.sink.topics import TopicNames, Topics
+from ingest.sink.topics import Topics
 
 _SECONDS = 60.0
 _TRIES, _PAUSE_SECONDS = 5, 1.0

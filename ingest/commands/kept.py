@@ -26,9 +26,9 @@ from ingest.model.tenant import FeedKey, is_guid, shard_of
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
+from ingest.sink.layout import TopicNames
 from ingest.sink.refusals import TROUBLE
 from ingest.sink.restore import read_back
-from ingest.sink.topics import TopicNames
 
 _SECONDS = 30.0
 

@@ -23,8 +23,8 @@ from ingest.model.roster import Order, OrderKind
 from ingest.runtime.whoami import whoami
 from ingest.settings.models import Settings
 from ingest.sink.connection import Connection
+from ingest.sink.layout import TopicNames
 from ingest.sink.quarantine import SetAside, read_quarantine
-from ingest.sink.topics import TopicNames
 
 _HEADER = ("ID", "SET ASIDE", "TENANT", "REASON", "BYTES", "PARTS", "ALERT")
 _SPARE = tuple(map(_HEADER.index, ("PARTS", "BYTES")))

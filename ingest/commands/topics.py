@@ -12,8 +12,9 @@ from ingest.commands.table import table, terminal_width
 from ingest.errors import CommandRefused
 from ingest.settings.models import Kafka, Settings
 from ingest.sink.connection import Connection
+from ingest.sink.layout import TopicNames, TopicPlan, needed
 from ingest.sink.rights import commands, daemon
-from ingest.sink.topics import TopicNames, TopicPlan, Topics, needed
+from ingest.sink.topics import Topics
 
 _HEADER = ("TOPIC", "PARTITIONS", "REPLICATION", "MIN.INSYNC.REPLICAS", "CLEANUP", "RETENTION")
 _HOUR_MS, _DAY_HOURS = 3_600_000, 24

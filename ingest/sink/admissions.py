@@ -13,9 +13,9 @@ from ingest.model.roster import Registration
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
+from ingest.sink.layout import TopicNames
 from ingest.sink.registrar import Registrar
 from ingest.sink.roster import Roster
-from ingest.sink.topics import TopicNames
 
 _SECONDS = 30.0
 

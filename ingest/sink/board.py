@@ -14,8 +14,8 @@ from ingest.pipeline.ports import Clock
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
 from ingest.sink.following import Follower
+from ingest.sink.layout import TopicNames
 from ingest.sink.statuses import Status, decoded
-from ingest.sink.topics import TopicNames
 
 _PATIENCE_SECONDS = 10.0
 

@@ -7,8 +7,8 @@ from aiokafka import errors as kafka
 
 from ingest.errors import SinkForbidden, SinkUnavailable
 from ingest.sink.connection import Connection, close
+from ingest.sink.layout import TopicNames
 from ingest.sink.refusals import translate
-from ingest.sink.topics import TopicNames
 
 Transactions = Literal["available", "forbidden", "absent"]
 

@@ -18,8 +18,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from ingest.pipeline.ports import Batch, Topic
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection, close
+from ingest.sink.layout import TopicNames
 from ingest.sink.refusals import is_fenced, record_reason
-from ingest.sink.topics import TopicLimits, TopicNames
+from ingest.sink.topics import TopicLimits
 
 _NO_HEADERS: list[tuple[str, bytes]] = []
 _PLACES = 1 << 32

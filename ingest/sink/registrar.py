@@ -12,8 +12,8 @@ from ingest.model.roster import Registration, encode_registration
 from ingest.model.tenant import shard_of
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection, close
+from ingest.sink.layout import TopicNames
 from ingest.sink.refusals import TROUBLE
-from ingest.sink.topics import TopicNames
 
 _SECONDS = 30.0
 

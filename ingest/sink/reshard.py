@@ -23,13 +23,14 @@ from ingest.model.tenant import is_guid, shard_of
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection, close
+from ingest.sink.layout import TopicNames
 from ingest.sink.log import LIMITS_SECONDS
 from ingest.sink.producer import ShardProducer
 from ingest.sink.refusals import TROUBLE, is_fenced
 from ingest.sink.restore import OWNER, read_back, read_newest, refuse_a_strangers
 from ingest.sink.rights import commands
 from ingest.sink.takeover import Replica
-from ingest.sink.topics import TopicNames, Topics
+from ingest.sink.topics import Topics
 
 SETTLE_SECONDS = LIMITS_SECONDS + 2.0
 """So long after the topics grew, no replica that knew them smaller takes a shard over any more."""

@@ -7,10 +7,8 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ingest.sink.topics import TopicNames
+from ingest.sink.layout import TopicNames
 
 
 class Kind(StrEnum):
@@ -49,7 +47,7 @@ class Right:
         return shlex.join(words)
 
 
-def daemon(names: "TopicNames", *, creates: bool, transacts: bool = True) -> tuple[Right, ...]:
+def daemon(names: TopicNames, *, creates: bool, transacts: bool = True) -> tuple[Right, ...]:
     """Return what the daemon needs.
 
     Args:
@@ -91,7 +89,7 @@ def daemon(names: "TopicNames", *, creates: bool, transacts: bool = True) -> tup
     )
 
 
-def _makes(names: "TopicNames") -> Iterator[Right]:
+def _makes(names: TopicNames) -> Iterator[Right]:
     start, why = f"{names.prefix}.", "absent topics are made"
     yield Right(Kind.TOPIC, start, "Create", why, prefixed=True)
     for name in names.alert_topics:
@@ -99,7 +97,7 @@ def _makes(names: "TopicNames") -> Iterator[Right]:
             yield Right(Kind.TOPIC, name, "Create", why)
 
 
-def commands(names: "TopicNames") -> dict[str, tuple[Right, ...]]:
+def commands(names: TopicNames) -> dict[str, tuple[Right, ...]]:
     """Return what an operator's commands need, by command."""
     topic, checks = Kind.TOPIC, _checks(names)
     seen = tuple(
@@ -145,7 +143,7 @@ def commands(names: "TopicNames") -> dict[str, tuple[Right, ...]]:
     }
 
 
-def consumer(names: "TopicNames", group: str) -> tuple[Right, ...]:
+def consumer(names: TopicNames, group: str) -> tuple[Right, ...]:
     """Return what a consumer of the alerts needs, in a group of its own."""
     return (
         *(Right(Kind.TOPIC, one, "Read", "alerts are read") for one in names.alert_topics),
@@ -153,7 +151,7 @@ def consumer(names: "TopicNames", group: str) -> tuple[Right, ...]:
     )
 
 
-def _checks(names: "TopicNames") -> tuple[Right, ...]:
+def _checks(names: TopicNames) -> tuple[Right, ...]:
     return tuple(
         Right(Kind.TOPIC, name, "DescribeConfigs", "cleanup and record sizes are checked")
         for name in names.all

@@ -19,10 +19,10 @@ from ingest.model.tenant import FeedKey
 from ingest.pipeline.ports import Batch, Clock, Restored
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
+from ingest.sink.layout import TopicNames
 from ingest.sink.producer import Refusal, ShardProducer
 from ingest.sink.refusals import TROUBLE, is_fenced, translate
 from ingest.sink.takeover import TakeOver
-from ingest.sink.topics import TopicNames
 from ingest.telemetry.metrics import SinkMetrics
 
 _BACKOFF_SECONDS = 0.1

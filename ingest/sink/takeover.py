@@ -31,9 +31,10 @@ from ingest.model.tenant import Feed, FeedKey
 from ingest.pipeline.ports import Batch, Clock
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
+from ingest.sink.layout import TopicNames
 from ingest.sink.producer import AcknowledgedProducer, ShardProducer
 from ingest.sink.restore import GRANTS, OWNER, UNFENCED, Readback, read_back
-from ingest.sink.topics import TopicLimits, TopicNames
+from ingest.sink.topics import TopicLimits
 
 _RESTORE_SECONDS = 60.0
 _RENEWED_SHARE = 1 / 3

@@ -29,9 +29,9 @@ from ingest.model.window import Reach
 from ingest.pipeline.ports import Batch, Record, Topic
 from ingest.runtime.clock import SystemClock
 from ingest.settings.models import Kafka
+from ingest.sink.layout import needed
 from ingest.sink.log import KafkaCommitLog
 from ingest.sink.registrar import Registrar
-from ingest.sink.topics import needed
 from ingest.telemetry.metrics import SinkMetrics
 from tests.fakes.commit_log import MemoryCommitLog
 

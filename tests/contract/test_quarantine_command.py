@@ -16,7 +16,7 @@ from ingest.model.instant import parse_instant
 from ingest.model.roster import OrderKind
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.settings.loader import load
-from ingest.sink.topics import TopicNames
+from ingest.sink.layout import TopicNames
 from tests.contract.test_tenants_command import Shell as TenantsShell
 
 CONTOSO = Tenant(str(uuid.UUID(int=1)), "Contoso", "commercial")

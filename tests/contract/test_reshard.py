@@ -26,6 +26,7 @@ from ingest.pipeline.ports import Batch, Record, Topic
 from ingest.runtime.clock import SystemClock
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
+from ingest.sink.layout import TopicNames
 from ingest.sink.log import KafkaCommitLog
 from ingest.sink.producer import ShardProducer
 from ingest.sink.registrar import Registrar
@@ -33,7 +34,6 @@ from ingest.sink.reshard import Reshard
 from ingest.sink.restore import read_newest
 from ingest.sink.statuses import read_statuses
 from ingest.sink.takeover import Replica
-from ingest.sink.topics import TopicNames
 from ingest.telemetry.metrics import SinkMetrics
 
 BEFORE, AFTER = 2, 5

@@ -19,9 +19,10 @@ from ingest.settings.models import Kafka
 from ingest.simulator.broker import free_port
 from ingest.sink.board import StatusBoard
 from ingest.sink.connection import Connection
+from ingest.sink.layout import TopicNames
 from ingest.sink.log import KafkaCommitLog
 from ingest.sink.statuses import read_statuses
-from ingest.sink.topics import TopicNames, Topics
+from ingest.sink.topics import Topics
 from ingest.telemetry.metrics import SinkMetrics
 
 SHARDS = 4

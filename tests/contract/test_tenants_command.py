@@ -23,8 +23,8 @@ from ingest.runtime.clock import SystemClock
 from ingest.settings.loader import load
 from ingest.simulator.broker import free_port
 from ingest.sink.connection import Connection
+from ingest.sink.layout import TopicNames
 from ingest.sink.roster import Roster
-from ingest.sink.topics import TopicNames
 
 SHARDS = 3
 SECRET = "hush~Q8secret~value"

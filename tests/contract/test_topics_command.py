@@ -14,7 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from ingest.cli import main
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
-from ingest.sink.topics import Topics, needed
+from ingest.sink.layout import needed
+from ingest.sink.topics import Topics
 
 NAMES = ("alerts", "quarantine", "tenants", "checkpoints", "tenant-status")
 

@@ -23,8 +23,8 @@ from pathlib import Path
 from ingest.simulator.processes import Child, ChildFailed
 from ingest.simulator.remote import RemoteCloud
 from ingest.simulator.trial import Subject, Trial
+from ingest.sink.layout import TopicNames
 from ingest.sink.rights import daemon
-from ingest.sink.topics import TopicNames
 from tests.chaos.freshness import Freshness
 from tests.crash.offsets import Offsets
 from tests.harness.kept import in_a_folder

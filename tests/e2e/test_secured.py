@@ -27,8 +27,8 @@ from ingest.simulator.trial import Subject, Trial
 from ingest.sink import rights
 from ingest.sink.admissions import Admissions
 from ingest.sink.connection import Connection
+from ingest.sink.layout import TopicNames
 from ingest.sink.restore import read_back
-from ingest.sink.topics import TopicNames
 from tests.harness.said import Said, until
 from tests.harness.stage import PROGRAM, Stage, stage
 from tests.kafka.secured import ByCertificate, ByScram, ByToken, Keys

@@ -17,10 +17,11 @@ from ingest.errors import NotOwner, Rewound
 from ingest.model.tenant import FeedKey
 from ingest.pipeline.ports import Batch, Record, Topic
 from ingest.settings.models import Kafka
+from ingest.sink.layout import TopicNames
 from ingest.sink.shard import Shard
 from ingest.sink.takeover import Replica as Identity
 from ingest.sink.takeover import TakeOver
-from ingest.sink.topics import TopicLimits, TopicNames
+from ingest.sink.topics import TopicLimits
 from ingest.telemetry.metrics import SinkMetrics
 from tests.fakes.broker import Broker
 from tests.fakes.kafka_clients import MemoryConnection

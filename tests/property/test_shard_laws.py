@@ -6,9 +6,9 @@ import pytest
 from aiokafka import TopicPartition
 from hypothesis import settings
 
+from ingest.sink.layout import TopicNames
 from ingest.sink.restore import read_back
 from ingest.sink.shard import Shard
-from ingest.sink.topics import TopicNames
 from tests.property.breaking import what_fails
 from tests.property.ownership import Ownership
 from tests.property.replicas import NAMES, SHARD, Replica

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ingest.sink import rights
-from ingest.sink.topics import TopicNames
+from ingest.sink.layout import TopicNames
 
 PAGE = Path(__file__).parents[3] / "docs" / "kafka.md"
 NAMES = TopicNames("defender")

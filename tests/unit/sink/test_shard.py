@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from ingest.errors import NotOwner
 from ingest.model.tenant import FeedKey
 from ingest.settings.models import Kafka
+from ingest.sink.layout import TopicNames
 from ingest.sink.shard import Shard
 from ingest.sink.takeover import Taken
-from ingest.sink.topics import TopicNames
 from ingest.telemetry.metrics import SinkMetrics
 from tests.fakes.clock import LoopClock
 
