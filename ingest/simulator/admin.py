@@ -102,6 +102,11 @@ def _add_fault(cloud: "SimulatedCloud", content: dict[str, Any]) -> Response:
     return json_answer(200, {"added": content["kind"]})
 
 
+def _heal(cloud: "SimulatedCloud", content: dict[str, Any]) -> Response:
+    cloud.heal(content["tenant"])
+    return json_answer(200, {"healed": content["tenant"]})
+
+
 def _touch(cloud: "SimulatedCloud", content: dict[str, Any]) -> Response:
     stored = cloud.touch(content["tenant"], content["alert"])
     return json_answer(
@@ -150,6 +155,7 @@ _READS: dict[str, Callable[["SimulatedCloud"], Response]] = {
 }
 _WRITES: dict[str, Callable[["SimulatedCloud", dict[str, Any]], Response]] = {
     "faults": _add_fault,
+    "heal": _heal,
     "touch": _touch,
     "burst": _burst,
     "freeze": _freeze,

@@ -224,6 +224,15 @@ class SimulatedCloud:
                     form = fault.options["record"] or next(self._malformed)
                     population.bear_malformed(now, form)
 
+    def heal(self, tenant: str) -> None:
+        """Take away what is wrong with one tenant now, and what it was still to meet.
+
+        Raises:
+            KeyError: there is no such tenant.
+        """
+        now = self.timeline.now()
+        self.customers[tenant].heal(now, self.timeline.wall(now))
+
     def advance(self) -> None:
         """Let everything that is due happen everywhere."""
         now = self.timeline.now()

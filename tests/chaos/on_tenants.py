@@ -16,6 +16,9 @@ _LAST_READING_SECONDS = 15.0
 
 async def add(cluster: Cluster, fault: Fault) -> None:
     tenant = cluster.reserve[fault.target - 1]
+    # The script's faults have piled up while nobody read it, dozens in an hour: met one after another, each
+    # with its wait, they would take longer than a tenant may be unread.
+    await asyncio.to_thread(cluster.cloud.post, "heal", tenant=tenant["id"])
     words = ["add", tenant["id"], "--name", tenant["name"], "--region", tenant["region"]]
     await _command(cluster, words)
     cluster.absences[tenant["id"]] = [(0.0, time.time())]

@@ -346,3 +346,20 @@ def test_the_default_script_serves_every_kind_at_least_three_times_a_minute(make
     assert {kind for kind in KINDS if counts.get(kind, 0) < 3} == rare
     spans = [end - start for spans in caller.admin("outages").values() for start, end in spans]
     assert sum(span <= 10 for span in spans) > 0.95 * len(spans)
+
+
+def test_a_tenant_that_is_healed_meets_nothing_that_waited_for_it(caller):
+    caller.get()
+    caller.fault("http_5xx", count=9)
+    caller.fault("consent_revoked", seconds=600)
+    other = next(one for one in caller.cloud.customers if one != caller.tenant)
+    caller.fault("http_5xx", tenant=other)
+    assert caller.admin("heal", {"tenant": caller.tenant}) == {"healed": caller.tenant}
+    caller.sign_in()
+    assert caller.get().status == 200
+    # Another's are its own.
+    assert caller.admin("summary")["faults_waiting"] == 1
+
+
+def test_nobody_is_healed_who_is_not_there(caller):
+    assert caller.admin_answer("heal", {"tenant": "x"}).status == 404
