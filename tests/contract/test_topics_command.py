@@ -44,8 +44,22 @@ class Shell:
         _, lines, _ = await asyncio.to_thread(self.run, "--kafka-topics", **changes)
         admin = AIOKafkaAdminClient(bootstrap_servers=self.section["bootstrap_servers"])
         await admin.start()
-        await admin.create_topics([_told(line) for line in lines])
+        made = [_told(line) for line in lines]
+        await admin.create_topics(made)
+        # They are made when the controller says so, and there when the broker has heard of it.
+        async with asyncio.timeout(60):
+            while await _lacking(admin, made):
+                await asyncio.sleep(0.05)
         await admin.close()
+
+
+async def _lacking(admin, made: list[NewTopic]) -> bool:
+    described = await admin.describe_topics([topic.name for topic in made])
+    led = {
+        topic["topic"]: sum(one["leader"] >= 0 for one in topic["partitions"])
+        for topic in described
+    }
+    return any(led.get(topic.name) != topic.num_partitions for topic in made)
 
 
 def _told(line) -> NewTopic:
