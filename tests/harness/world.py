@@ -169,7 +169,10 @@ class World:
         async with Supervisor(
             clock=self.clock, rng=rng, metrics=runtime, events=SILENT
         ) as supervisor:
-            # The new readers are told all that is known.
+            # The new readers are told all that is known, and of those who came since.
+            for tenant in self.tenants:
+                if tenant.id not in self.placement.roster:
+                    self.placement.register(tenant)
             self.placement.tell()
             self.fleet = Fleet(
                 placement=self.placement,
