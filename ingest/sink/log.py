@@ -18,6 +18,7 @@ from ingest.pipeline.ports import Batch, Clock, Restored, Topic
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection
 from ingest.sink.delivery import Transactions, needed, transactions
+from ingest.sink.echoes import hush
 from ingest.sink.membership import Membership
 from ingest.sink.refusals import TROUBLE
 from ingest.sink.restore import refuse_a_strangers
@@ -105,6 +106,7 @@ class KafkaCommitLog:
         Raises:
             TopicMismatch: a topic does not fit, or is another installation's.
         """
+        hush(asyncio.get_running_loop())
         said = ""
         while self._limits is None:
             try:

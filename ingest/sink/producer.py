@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import OutOfOrderSequenceNumber
+from aiokafka.errors import IllegalOperation, OutOfOrderSequenceNumber
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from ingest.pipeline.ports import Batch, Topic
@@ -53,7 +53,9 @@ def _refusal_of(failures: list[_Failure]) -> Refusal:
     Raises:
         Exception: aiokafka's, where it is about something else, or about records of ours.
     """
-    for error, _ in failures:
+    # That a transaction has failed already is no reason where there is another.
+    failures = [one for one in failures if not isinstance(one[0], IllegalOperation)] or failures
+    for error, _ in sorted(failures, key=lambda one: not is_fenced(one[0])):
         if is_fenced(error) or record_reason(error) is None:
             raise error
     refusal = Refusal(reason=record_reason(failures[0][0]) or "refused")
@@ -169,9 +171,14 @@ class ShardProducer:
         futures = []
         failures: list[_Failure] = []
         for batch, origins in parcel.batches:
-            # Waits until the batch before it for this partition is on its way.
-            future = await self._producer.send_batch(batch, topic, partition=partition)
-            # Where the next batch cannot be sent, nobody awaits this one any more.
+            try:
+                # Waits until the batch before it for this partition is on its way.
+                future = await self._producer.send_batch(batch, topic, partition=partition)
+            except Exception as error:
+                # Perhaps the transaction has failed elsewhere: of why, others tell.
+                failures.append((error, origins))
+                break
+            # Where all of it takes too long, nobody awaits this one any more.
             future.add_done_callback(_retrieve)
             futures.append((future, origins))
         for future, origins in futures:

@@ -10,8 +10,9 @@ from ingest.sink.rights import Kind, Right
 _RECORD_CODES = {10: "too_large", 87: "invalid_record", 2: "corrupt_record", 18: "too_large"}
 """Produce errors that are about the records themselves and not about us or the broker."""
 
-TROUBLE = (kafka.KafkaError, OSError, TimeoutError, AssertionError)
-"""What aiokafka raises when Kafka, and not our code, is at fault; its guards are assertions."""
+TROUBLE = (kafka.KafkaError, kafka.IllegalOperation, OSError, TimeoutError, AssertionError)
+"""What aiokafka raises when Kafka, and not our code, is at fault; its guards are assertions, and an error of
+their own where a transaction has failed already."""
 
 _KINDS = {
     kafka.TopicAuthorizationFailedError: Kind.TOPIC,

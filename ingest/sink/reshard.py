@@ -23,6 +23,7 @@ from ingest.model.tenant import is_guid, shard_of
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Kafka
 from ingest.sink.connection import Connection, close
+from ingest.sink.echoes import hush
 from ingest.sink.layout import TopicNames
 from ingest.sink.log import LIMITS_SECONDS
 from ingest.sink.producer import ShardProducer
@@ -112,6 +113,7 @@ class Reshard:
             CommandRefused: replicas run, or the number is less than there are; nothing was lost.
             SinkError: it is not finished; to run it again finishes it.
         """
+        hush(asyncio.get_running_loop())
         admin = self._connection.admin()
         try:
             await admin.start()
