@@ -1,6 +1,5 @@
 """What every Kafka client of ours has in common: the one home of its configuration."""
 
-import asyncio
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -20,8 +19,6 @@ BATCH_BYTES = 512 * 1024
 _LINGER_MS = 0
 """Batches are built by us, so that none has to wait for company."""
 
-_STOP_SECONDS = 3.0
-
 _IDLE_MS = 180_000
 """Event Hubs, and many a load balancer, drop what was idle for four minutes, without a word."""
 
@@ -30,25 +27,6 @@ _REBALANCE_SHARE = 0.8
 """A rebalance ends before a member that is frozen through it is expelled for its silence."""
 
 _Client = TypeVar("_Client", AIOKafkaConsumer, AIOKafkaProducer, AIOKafkaAdminClient)
-
-
-async def close(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
-    """Stop a client, bounded, in a task of its own.
-
-    A client's stop can hang while a broker is down, and it can raise `CancelledError` into its caller,
-    which would look as if the caller had been cancelled.
-    """
-    ending = client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop()
-    stopping = asyncio.get_running_loop().create_task(ending)
-    done, late = await asyncio.wait({stopping}, timeout=_STOP_SECONDS)
-    for task in late:
-        task.cancel()
-    if late:
-        done, _ = await asyncio.wait(late, timeout=_STOP_SECONDS)
-    for task in done:
-        if not task.cancelled():
-            # Whatever it was: the client is not used again.
-            task.exception()
 
 
 class Connection:

@@ -6,7 +6,8 @@ from typing import Literal
 from aiokafka import errors as kafka
 
 from ingest.errors import SinkForbidden, SinkUnavailable
-from ingest.sink.connection import Connection, close
+from ingest.sink.closing import close
+from ingest.sink.connection import Connection
 from ingest.sink.layout import TopicNames
 from ingest.sink.refusals import translate
 

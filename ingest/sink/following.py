@@ -11,7 +11,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from ingest.pipeline.ports import Clock
-from ingest.sink.connection import Connection, close
+from ingest.sink.closing import close
+from ingest.sink.connection import Connection
 from ingest.sink.refusals import TROUBLE
 
 _POLL_MS = 500

@@ -21,7 +21,8 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from ingest.errors import NotOwner
 from ingest.pipeline.ports import Clock
-from ingest.sink.connection import Connection, close
+from ingest.sink.closing import close
+from ingest.sink.connection import Connection
 from ingest.sink.refusals import TROUBLE
 from ingest.telemetry.metrics import SinkMetrics
 

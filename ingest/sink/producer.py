@@ -17,7 +17,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from ingest.pipeline.ports import Batch, Topic
 from ingest.settings.models import Kafka
-from ingest.sink.connection import Connection, close
+from ingest.sink.closing import close
+from ingest.sink.connection import Connection
 from ingest.sink.layout import TopicNames
 from ingest.sink.refusals import is_fenced, record_reason
 from ingest.sink.topics import TopicLimits

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from ingest.sink.connection import Connection, close
+from ingest.sink.closing import close
+from ingest.sink.connection import Connection
 from ingest.sink.refusals import TROUBLE
 from ingest.sink.restore import read_through
 

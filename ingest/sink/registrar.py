@@ -11,7 +11,8 @@ from aiokafka import AIOKafkaProducer
 from ingest.model.roster import Registration, encode_registration
 from ingest.model.tenant import shard_of
 from ingest.settings.models import Kafka
-from ingest.sink.connection import Connection, close
+from ingest.sink.closing import close
+from ingest.sink.connection import Connection
 from ingest.sink.layout import TopicNames
 from ingest.sink.refusals import TROUBLE
 

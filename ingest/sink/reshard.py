@@ -22,7 +22,8 @@ from ingest.errors import CommandRefused, SinkUnavailable
 from ingest.model.tenant import is_guid, shard_of
 from ingest.pipeline.ports import Clock
 from ingest.settings.models import Kafka
-from ingest.sink.connection import Connection, close
+from ingest.sink.closing import close
+from ingest.sink.connection import Connection
 from ingest.sink.echoes import hush
 from ingest.sink.layout import TopicNames
 from ingest.sink.log import LIMITS_SECONDS

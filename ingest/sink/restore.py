@@ -10,7 +10,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from ingest.errors import TopicMismatch
-from ingest.sink.connection import Connection, close
+from ingest.sink.closing import close
+from ingest.sink.connection import Connection
 
 OWNER = b"_owner"
 """The key of the take-over record, one in each partition."""

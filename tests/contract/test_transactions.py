@@ -12,7 +12,8 @@ from aiokafka.errors import ProducerFenced
 
 from ingest.errors import SinkUnavailable
 from ingest.settings.models import Kafka
-from ingest.sink.connection import Connection, close
+from ingest.sink.closing import close
+from ingest.sink.connection import Connection
 from ingest.sink.restore import read_back
 from ingest.sink.topics import Topics
 from tests.fakes.broker import Broker
