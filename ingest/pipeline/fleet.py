@@ -1,6 +1,7 @@
 """The tenants that are read here: workers come and go as shards are placed and tenants change."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,9 @@ from ingest.pipeline.worker import Worker
 from ingest.telemetry.metrics import PipelineMetrics
 
 _LOOK_SECONDS = 1.0
+_LOOKS = 5
+"""In so many looks each reader is looked at; that one has changed its state is told after the next."""
+
 _LINE_SECONDS = 60.0
 _FORGET_SECONDS = 5.0
 
@@ -214,24 +218,26 @@ class Fleet:
 
     async def _watch(self) -> None:
         line_at = self._clock.monotonic() + _LINE_SECONDS
-        while True:
+        for look in itertools.count():
             await self._clock.sleep(_LOOK_SECONDS)
             now = self._clock.monotonic()
-            for reader in list(self._readers.values()):
+            readers = list(self._readers.values())
+            for reader in readers[look % _LOOKS :: _LOOKS]:
                 reader.worker.notice_lag(now)
-                self._report_if_due(reader, now)
+                if now - reader.reported[1] >= RENEW_SECONDS:
+                    self._report_reader(reader, now, soon=False)
+            for reader in readers:
+                if reader.worker.transitions != reader.reported[0]:
+                    self._report_reader(reader, now, soon=True)
             if now >= line_at:
                 line_at += _LINE_SECONDS
                 self._say()
                 for status in self._unread.values():
                     self._report(status, soon=False)
 
-    def _report_if_due(self, reader: _Reader, now: float) -> None:
-        transitions, at = reader.reported
-        news = reader.worker.transitions != transitions
-        if news or now - at >= RENEW_SECONDS:
-            reader.reported = (reader.worker.transitions, now)
-            self._report(reader.worker.status, soon=news)
+    def _report_reader(self, reader: _Reader, now: float, *, soon: bool) -> None:
+        reader.reported = (reader.worker.transitions, now)
+        self._report(reader.worker.status, soon=soon)
 
     def _report(self, status: FeedStatus, *, soon: bool) -> None:
         value = encode_report(status, replica=self._replica, now=self._clock.unix())

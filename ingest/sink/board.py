@@ -19,6 +19,9 @@ from ingest.sink.statuses import Status, decoded
 
 _PATIENCE_SECONDS = 10.0
 
+_MIN_BYTES = 256 * 1024
+"""A large fleet says something many times a second; who looks at it sees it half a second later."""
+
 
 class StatusBoard:
     """Follows the topic while its context is entered.
@@ -48,6 +51,7 @@ class StatusBoard:
             take=self._take,
             tell=tell,
             patience_seconds=_PATIENCE_SECONDS,
+            min_bytes=_MIN_BYTES,
             clock=clock,
             rng=rng,
             log=log,

@@ -105,8 +105,13 @@ class Connection:
     def _safety(self) -> dict[str, Any]:
         return {"enable_idempotence": self._settings.idempotence, "acks": "all"}
 
-    def consumer(self) -> AIOKafkaConsumer:
-        """Return a `read_committed` consumer of no group that is not started."""
+    def consumer(self, *, wait_ms: int = 50, min_bytes: int = 1) -> AIOKafkaConsumer:
+        """Return a `read_committed` consumer of no group that is not started.
+
+        Args:
+            wait_ms: how long a broker keeps a question for records that are not there yet.
+            min_bytes: with so many it is answered before that.
+        """
         return self._following(
             AIOKafkaConsumer(
                 **self._common(),
@@ -114,7 +119,8 @@ class Connection:
                 isolation_level="read_committed",
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
-                fetch_max_wait_ms=50,
+                fetch_max_wait_ms=wait_ms,
+                fetch_min_bytes=min_bytes,
             )
         )
 

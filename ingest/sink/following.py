@@ -16,6 +16,9 @@ from ingest.sink.connection import Connection
 from ingest.sink.refusals import TROUBLE
 
 _POLL_MS = 500
+_WAIT_MS = 500
+"""A broker answers at once where there is news; to be asked more often costs it and us, for nothing."""
+
 _START_SECONDS = 30.0
 _RETRY_SECONDS = 1.0
 
@@ -27,6 +30,7 @@ class Follower:
 
     Args:
         patience_seconds: how long entering waits; None is for as long as it takes.
+        min_bytes: news of fewer bytes waits for more, half a second at most.
         name: of the topic, in log events.
         take: takes one record; tells whether it says anything new.
         tell: called after something changed, and once when all is read that was there.
@@ -41,6 +45,7 @@ class Follower:
         take: Callable[[ConsumerRecord], bool],
         tell: Callable[[], None],
         patience_seconds: float | None = None,
+        min_bytes: int = 1,
         clock: Clock,
         rng: random.Random,
         log: structlog.stdlib.BoundLogger,
@@ -51,6 +56,7 @@ class Follower:
         self._take = take
         self._tell = tell
         self._patience = patience_seconds
+        self._min_bytes = min_bytes
         self._clock = clock
         self._rng = rng
         self._log = log
@@ -85,7 +91,7 @@ class Follower:
         """Follow for ever; whatever goes wrong, a new consumer reads it all again."""
         said = ""
         while True:
-            consumer = self._connection.consumer()
+            consumer = self._connection.consumer(wait_ms=_WAIT_MS, min_bytes=self._min_bytes)
             try:
                 async with asyncio.timeout(_START_SECONDS):
                     await consumer.start()

@@ -8,6 +8,7 @@ import logging
 import queue
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -20,6 +21,7 @@ import structlog
 from ingest.settings.models import Logs
 
 _QUEUE_LINES = 20_000
+_REST_SECONDS = 0.05
 _MASK = "[redacted]"
 _SECRET_KEYS = re.compile(
     r"secret|password|passwd|authorization|assertion|access_token|id_token|^token$|cookie|api_key",
@@ -156,6 +158,23 @@ class _Queue(QueueHandler):
             structlog.get_logger("defender_ingest").error("log_lines_dropped", lines=dropped)
 
 
+class _Listener(QueueListener):
+    """Writes what is in the queue, and rests where nothing is.
+
+    It looks, and is not woken: to wake a thread for each line costs the event loop more than the line does.
+    """
+
+    def __init__(self, lines: "queue.Queue[Any]", handler: logging.Handler) -> None:
+        super().__init__(lines, handler)
+        self._lines = lines
+
+    def dequeue(self, block: bool) -> Any:  # noqa: FBT001 - the library's
+        """Return the next record."""
+        while self._lines.empty():
+            time.sleep(_REST_SECONDS)
+        return super().dequeue(block)
+
+
 class _Repeats(logging.Filter):
     """Lets one in ten seconds through of what Kafka's client says again and again while a broker is down.
 
@@ -221,7 +240,7 @@ def logging_to(stream: TextIO, settings: Logs, *, secrets: list[str]) -> Iterato
         )
     )
     lines: queue.Queue[Any] = queue.Queue(_QUEUE_LINES)
-    listener = QueueListener(lines, handler)
+    listener = _Listener(lines, handler)
     root = logging.getLogger()
     before = (list(root.handlers), root.level)
     root.handlers = [_Queue(lines)]

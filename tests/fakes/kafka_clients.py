@@ -225,5 +225,5 @@ class MemoryConnection:
     def acknowledged_producer(self, *, batch_bytes: int) -> MemoryPlainProducer:
         return MemoryPlainProducer(self)
 
-    def consumer(self) -> MemoryConsumer:
+    def consumer(self, **_: int) -> MemoryConsumer:
         return MemoryConsumer(self.broker, self.process)
