@@ -42,9 +42,13 @@ class Expiry:
         self._ends: float | None = None
         self._again = 0.0
 
-    def look(self) -> None:
-        """Measure it anew where it was exchanged, and tell of it where that is due."""
-        proof = self._keeper.now()
+    def look(self, proof: Proof | None = None) -> None:
+        """Measure it anew where it was exchanged, and tell of it where that is due.
+
+        Args:
+            proof: the credential, where it was read just now.
+        """
+        proof = proof or self._keeper.now()
         if proof is not self._proof:
             self._proof, self._ends, self._again = proof, proof.ends, 0.0
             self._metrics.credential_ends(proof.kind, self._ends)

@@ -214,8 +214,8 @@ class Tokens:
             return await self._request(tenant)
 
     async def _request(self, tenant: Tenant) -> str:
-        self._expiry.look()
         proof = self._credential.take()
+        self._expiry.look(proof)
         while True:
             try:
                 return await self._attempt(tenant, proof)
