@@ -1,5 +1,6 @@
 """What a token request says: in v2 as MSAL writes it, in v1 as we do. Nothing is sent here."""
 
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from ingest.settings.models import Entra
 # MSAL looks for this companion of desktop programs on the disk whenever an application is made.
 sys.modules.setdefault("msal_extensions", None)  # type: ignore[arg-type]
 
+_NO_ARGUMENTS = inspect.Signature()
 _METADATA = "/v2.0/.well-known/openid-configuration"
 
 
@@ -78,8 +80,14 @@ def _for_msal(shown: Mapping[str, str]) -> Any:
     """Return what a proof shows in the form that MSAL takes for `client_credential`."""
     if "client_secret" in shown:
         return shown["client_secret"]
+
     # MSAL wants to ask for it, since it does not know that it is asked once.
-    return {"client_assertion": lambda: shown["client_assertion"]}
+    def show() -> str:
+        return shown["client_assertion"]
+
+    # It finds out what it may ask with, each time anew, unless it is told.
+    show.__signature__ = _NO_ARGUMENTS  # type: ignore[attr-defined]
+    return {"client_assertion": show}
 
 
 class _Written(Exception):
