@@ -77,6 +77,18 @@ async def guid_of(text: str, settings: Settings, *, say: Callable[[str], None]) 
             "tenant's directory id",
             usage=True,
         )
+    found = await owner_of(domain, settings)
+    say(f"{domain} is tenant {found}")
+    return found
+
+
+async def owner_of(name: str, settings: Settings) -> str:
+    """Ask the login host which tenant a domain or a GUID belongs to; return its GUID.
+
+    Raises:
+        CommandRefused: nobody's.
+        SourceUnavailable: the login host did not say.
+    """
     entra = settings.entra
     async with LoginHttp(
         connections=1,
@@ -84,6 +96,4 @@ async def guid_of(text: str, settings: Settings, *, say: Callable[[str], None]) 
         timeout_seconds=entra.timeout_seconds,
         proxy_of=settings.http.proxy_of,
     ) as http:
-        found = await tenant_of_domain(domain, login_url=entra.login_url, http=http)
-    say(f"{domain} is tenant {found}")
-    return found
+        return await tenant_of_domain(name, login_url=entra.login_url, http=http)

@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator, Callable
 
 from ingest.commands.acts import Acts
 from ingest.commands.calling import call
-from ingest.commands.customer import region_of
+from ingest.commands.customer import owner_of, region_of
 from ingest.commands.findings import Finding, Result, failed, passed, skipped
 from ingest.commands.kept import Kept, findings, look_up
 from ingest.commands.paint import Paint
 from ingest.commands.reach import reach
 from ingest.errors import CommandRefused, SourceUnavailable
-from ingest.identity.directory import domain_of, tenant_of_domain
-from ingest.identity.http import LoginHttp
+from ingest.identity.directory import domain_of
 from ingest.model.tenant import Tenant
 from ingest.pipeline.trouble import trouble_of
 from ingest.settings.models import Settings
@@ -112,22 +111,14 @@ class _Doctor(Acts):
 
     async def _tenant(self, guid: str | None) -> tuple[Finding, str | None]:
         """Ask Entra ID's public configuration whether there is such a tenant, in this cloud."""
-        entra = self._settings.entra
-        http = LoginHttp(
-            connections=1,
-            ca_file=self._settings.ca_file,
-            timeout_seconds=entra.timeout_seconds,
-            proxy_of=self._settings.http.proxy_of,
-        )
         name = guid or domain_of(self._words.tenant) or ""
         try:
-            async with http:
-                found = await tenant_of_domain(name, login_url=entra.login_url, http=http)
+            found = await owner_of(name, self._settings)
         except CommandRefused as error:
             return failed("tenant", str(error)), None
         except SourceUnavailable as error:
             return failed("tenant", str(error), trouble_of(error, was_read=False).blame.value), None
-        return passed("tenant", f"{found} is one of {entra.login_url}"), found
+        return passed("tenant", f"{found} is one of {self._settings.entra.login_url}"), found
 
 
 def _are_well(steps: list[Finding]) -> bool:
