@@ -8,7 +8,9 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ingest.commands.findings import Finding, failed, passed
+from ingest.errors import SettingsError
 from ingest.settings.proxy import ProxyOf
+from ingest.settings.trust import tls_context
 
 _SECONDS = 10.0
 _ANSWER_BYTES = 8 * 1024
@@ -95,8 +97,8 @@ def _connect(plain: socket.socket, host: str, port: int, via: SplitResult) -> st
 def _tls(plain: socket.socket, host: str, label: str, ca_file: Path | None) -> Finding:
     where = f"{label} TLS"
     try:
-        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    except (OSError, ssl.SSLError):
+        context = tls_context(ca_file)
+    except SettingsError:
         return failed(
             where, f"ca_file: {ca_file} holds no certificate authorities that can be read"
         )
