@@ -29,13 +29,13 @@ async def close(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClien
 async def _ends(ending: Coroutine[Any, Any, None]) -> bool:
     """Run one step of an end, bounded; tell whether it came to its own end."""
     stopping = asyncio.get_running_loop().create_task(ending)
-    done, late = await asyncio.wait({stopping}, timeout=_STOP_SECONDS)
-    for task in late:
-        task.cancel()
+    _, late = await asyncio.wait({stopping}, timeout=_STOP_SECONDS)
     if late:
-        done, _ = await asyncio.wait(late, timeout=_STOP_SECONDS)
+        stopping.cancel()
+        await asyncio.wait({stopping}, timeout=_STOP_SECONDS)
     # Whatever it was: the client is not used again.
-    return not late and all(not task.cancelled() and task.exception() is None for task in done)
+    is_well = stopping.done() and not stopping.cancelled() and stopping.exception() is None
+    return is_well and not late
 
 
 def _left_by(
