@@ -52,16 +52,15 @@ def _v1(settings: Entra, tenant: Tenant, resource: str, proof: Proof) -> Form:
 
 
 def _v2(settings: Entra, tenant: Tenant, resource: str, proof: Proof) -> Form:
-    """Let MSAL write the request; its application object lives for as long as that (decision 0008)."""
+    """Let MSAL write the request; its application object lives for as long as that (decision 0025)."""
     authority = f"{settings.login_url}/{tenant.id}"
     shown = proof.fields(client_id=settings.client_id, endpoint=f"{authority}/oauth2/v2.0/token")
-    desk = _Desk()
     try:
         application = msal.ConfidentialClientApplication(
             settings.client_id,
             client_credential=_for_msal(shown),
             authority=authority,
-            http_client=desk,
+            http_client=_Desk(),
             instance_discovery=False,
             azure_region=False,
         )

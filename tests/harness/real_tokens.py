@@ -6,7 +6,6 @@ import random
 
 from prometheus_client import CollectorRegistry
 
-from ingest.identity.entra import EntraId
 from ingest.identity.tokens import Tokens
 from ingest.settings.models import Entra
 from ingest.settings.regions import Region
@@ -42,10 +41,5 @@ def real_tokens(world: World, **entra) -> tuple[Tokens, CloudHttp]:
         log=SILENT,
     )
     http = CloudHttp(world.cloud)
-    tokens._entra = EntraId(
-        settings=settings,
-        http=http,
-        clock=world.clock,
-        credential=tokens._credential._keeper.setting,
-    )
+    tokens._entra._http = http
     return tokens, http
