@@ -5,7 +5,6 @@ are closed backwards, also when opening fails half-way.
 """
 
 import asyncio
-import gc
 import os
 import random
 from collections.abc import Coroutine
@@ -35,6 +34,7 @@ from ingest.portal.consent import ConsentPage
 from ingest.portal.consent_desk import ConsentDesk
 from ingest.portal.fleet_view import FleetView
 from ingest.portal.web import Portal
+from ingest.runtime.allocator import spare_collector
 from ingest.runtime.clock import SystemClock
 from ingest.runtime.shutdown import Stages
 from ingest.runtime.supervisor import Supervisor
@@ -58,9 +58,6 @@ from ingest.telemetry.metrics import (
 
 _LATE_INTERVALS = 3
 """A tenant that was not read to the end for longer is late on the status page."""
-
-_COLLECTOR = (50_000, 20, 20)
-"""Objects made beyond those that are gone before the youngest are looked at, and so on."""
 
 
 def reach_of(poll: Poll) -> Reach:
@@ -147,12 +144,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event) -> int:
         fleet.start(supervisor.spawn)
         # The last to be opened is the first to be closed: others take over while this one still ends.
         await stages.enter("membership", log.membership)
-        # What stands now stands for months: the collector need not walk it again and again. A page makes
-        # thousands of objects that die with it by themselves: at the usual thresholds the collector took
-        # a fifth of all CPU time of a backlog to find nothing.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_COLLECTOR)
+        spare_collector()
         events.info("started", tenants=len(log.roster.everybody()), listening=portal.url)
         error = await supervisor.until(stop)
         stop.set()

@@ -2,7 +2,7 @@
 
 Every tenant's token is asked for anew, over TLS, from a simulator in another process. Prints the CPU time
 of this process for each: the event loop's part, MSAL's, the signature's and TLS's; and without the network
-what MSAL and the signature take alone.
+what MSAL and the signature take alone. The process is set up as the daemon's is (`ingest.runtime.allocator`).
 """
 
 import argparse
@@ -22,6 +22,7 @@ from ingest.identity.entra import EntraId
 from ingest.identity.http import Answer
 from ingest.identity.keeper import Keeper
 from ingest.identity.tokens import Tokens
+from ingest.runtime.allocator import keep_freed_pages, narrow_tls_buffers, spare_collector
 from ingest.runtime.clock import SystemClock
 from ingest.settings.loader import load
 from ingest.settings.models import Settings
@@ -60,6 +61,7 @@ async def refreshed(settings: Settings, rounds: int) -> tuple[list[float], str]:
         proxy_of=lambda _: None,
     ) as tokens:
         held = await asyncio.gather(*map(tokens.get, tenants))
+        spare_collector()
         for _ in range(rounds):
             began = time.process_time()
             held = await asyncio.gather(
@@ -120,6 +122,8 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["secret", "certificate", "pfx", "federated"])
     parser.add_argument("--versions", nargs="+", default=["v2", "v1"])
     words = parser.parse_args()
+    keep_freed_pages()
+    narrow_tls_buffers()
     for kind in words.kinds:
         for version in words.versions:
             measure(kind, version, words.tenants, words.rounds)
