@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from ingest.errors import Blame
 from ingest.model.instant import format_instant, from_unix
 from ingest.model.tenant import FeedKey
@@ -52,14 +54,16 @@ class Poll:
     calls: int
 
 
-@dataclass(frozen=True, slots=True)
-class FeedStatus:
+class FeedStatus(msgspec.Struct, frozen=True):
     """What is known of one feed; all times are Unix seconds.
 
     `fresh_at` is the start of the last complete reading (None before the first): its age is the
     freshness. `watermark` is the time up to which everything is in Kafka; a quiet customer's is old
     and well. No reading has found anything new since `silent_since`; at `looked_at` any alert at all was
     asked for. `calls_left` can be made at once. `transitions` and `polls` are the last ones, oldest first.
+
+    A reading changes it several times, and a fleet reads all day: of a struct a changed copy costs a tenth of
+    a frozen dataclass's.
     """
 
     feed: FeedKey

@@ -4,9 +4,10 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
+from msgspec.structs import replace
 
 from ingest.errors import Blame, SinkError
 from ingest.model.report import RENEW_SECONDS, Report, encode_report

@@ -3,10 +3,10 @@
 import asyncio
 import random
 from collections import deque
-from dataclasses import replace
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from ingest.errors import Blame, CredentialRejected, IngestError, Recovery, Throttled
 from ingest.model.report import Report

@@ -4,11 +4,11 @@ import asyncio
 import random
 from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import structlog
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from ingest.errors import (
