@@ -62,8 +62,8 @@ class FeedStatus(msgspec.Struct, frozen=True):
     and well. No reading has found anything new since `silent_since`; at `looked_at` any alert at all was
     asked for. `calls_left` can be made at once. `transitions` and `polls` are the last ones, oldest first.
 
-    A reading changes it several times, and a fleet reads all day: of a struct a changed copy costs a tenth of
-    a frozen dataclass's.
+    A reading changes it several times, and a fleet reads all day: of a struct a changed copy costs a
+    fortieth of a frozen dataclass's.
     """
 
     feed: FeedKey
