@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from ingest.errors import Blame
 from ingest.model.instant import format_instant, from_unix
@@ -83,6 +84,10 @@ class FeedStatus(msgspec.Struct, frozen=True):
     calls_left: int | None = None
     transitions: tuple[Transition, ...] = ()
     polls: tuple[Poll, ...] = ()
+
+    def but(self, **changes: Any) -> Self:
+        """Return it with some of its fields changed."""
+        return replace(self, **changes)
 
 
 def described(status: FeedStatus) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
-from msgspec.structs import replace
 
 from ingest.errors import Blame, SinkError
 from ingest.model.report import RENEW_SECONDS, Report, encode_report
@@ -176,8 +175,7 @@ class Fleet:
         is_new = not past or (past[-1].state, past[-1].code) != (entered.state, entered.code)
         if not is_new:
             entered, past = past[-1], past[:-1]
-        status = replace(
-            status,
+        status = status.but(
             since=entered.at,
             fresh_at=None if former is None else former.fresh_at,
             watermark=None if former is None else former.watermark,

@@ -6,7 +6,6 @@ from collections import deque
 from typing import Any
 
 import structlog
-from msgspec.structs import replace
 
 from ingest.errors import Blame, CredentialRejected, IngestError, Recovery, Throttled
 from ingest.model.report import Report
@@ -85,8 +84,7 @@ class Worker:
     @property
     def status(self) -> FeedStatus:
         """How the feed is doing, as of now."""
-        return replace(
-            self._status,
+        return self._status.but(
             watermark=self._poller.watermark,
             remembered=self._poller.remembered,
             silent_since=self._silence.since,
@@ -315,4 +313,4 @@ class Worker:
         self._change(next_attempt=self._clock.unix() + wait)
 
     def _change(self, **fields: Any) -> None:
-        self._status = replace(self._status, **fields)
+        self._status = self._status.but(**fields)

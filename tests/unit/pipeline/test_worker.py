@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import pytest
 import structlog
-from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from ingest.errors import (
@@ -568,11 +567,8 @@ async def test_quiet_outlives_the_process_without_another_look():
 
 async def test_a_former_owner_whose_clock_ran_ahead_makes_nothing_fresh_that_is_not():
     first, _ = silent(Glance(Found.KNOWN, BEGIN - 2 * DAY))
-    left = replace(
-        await status_after(first, RECONCILE + INTERVAL),
-        fresh_at=BEGIN + 9 * DAY,
-        looked_at=BEGIN + 9 * DAY,
-    )
+    left = await status_after(first, RECONCILE + INTERVAL)
+    left = left.but(fresh_at=BEGIN + 9 * DAY, looked_at=BEGIN + 9 * DAY)
     then, readings = silent(Glance(Found.KNOWN, BEGIN - 2 * DAY))
     handed_on(left, then)
     assert then.status.fresh_at == readings.clock.unix()
