@@ -11,6 +11,7 @@ from ingest.simulator.broker import EmbeddedBroker
 from tests.chaos import clock
 from tests.container import clean_root
 from tests.harness.browser import program as browser
+from tests.harness.consumers import missing as missing_consumers
 from tests.harness.prometheus import missing as missing_prometheus
 from tests.kafka.apache import ApacheKafka, missing, required
 
@@ -31,6 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for marker, product, what in (
         ("kafka", "Apache Kafka", missing()),
         ("prometheus", "Prometheus", missing_prometheus()),
+        ("consumers", "consumers of Kafka", missing_consumers()),
         ("browser", "a browser", [] if browser() else ["Chromium"]),
         ("compiler", "a clock that can be moved", [lacks] if (lacks := clock.lacks()) else []),
         ("container", "a root of their own", clean_root.missing()),

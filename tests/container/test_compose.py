@@ -99,6 +99,7 @@ def test_all_replicas_share_the_tenants_of_the_simulated_cloud(replicas):
 
 
 @pytest.mark.kafka
+@pytest.mark.prometheus
 def test_prometheus_finds_every_replica(replicas, tmp_path):
     urls = [started(one) for one in replicas]
     content = yaml.safe_load(COMPOSE["configs"]["prometheus"]["content"])

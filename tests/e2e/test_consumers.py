@@ -21,7 +21,7 @@ from tests.harness.consumers import Kcat, Rsyslog
 from tests.harness.stage import stage
 from tests.unit.settings.json_schema import mistakes
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.kafka, pytest.mark.consumers, pytest.mark.slow, pytest.mark.timeout(420)]
 
 KILLS = 3
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"

@@ -16,6 +16,7 @@ COMPACTED = ("tenants", "tenant-status", "checkpoints")
 
 
 @pytest.mark.kafka
+@pytest.mark.consumers
 @pytest.mark.timeout(240)
 def test_nothing_that_is_kept_names_a_customer_who_left(apache_kafka: ApacheKafka, tmp_path: Path):
     here = Installation(apache_kafka.bootstrap, tmp_path)

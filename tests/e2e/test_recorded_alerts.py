@@ -9,7 +9,7 @@ import pytest
 
 from tests.harness.stage import recorded_answers, stage
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.consumers, pytest.mark.timeout(240)]
 
 
 def _read(bootstrap: str) -> list[bytes]:

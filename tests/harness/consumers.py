@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,15 @@ from ingest.simulator.envelope import opened
 from ingest.simulator.processes import Child
 
 CONSUMERS = Path(__file__).parents[2] / "docs" / "consumers.md"
+_PROGRAMS = {"kcat": "kcat", "rsyslogd": "rsyslog"}
 _RULES = 'ruleset(name="alerts") {'
+
+
+def missing() -> list[str]:
+    """Return which of Debian's packages with consumers this machine lacks."""
+    lacks = [package for program, package in _PROGRAMS.items() if shutil.which(program) is None]
+    modules = Path("/usr/lib").glob("*/rsyslog/imkafka.so")
+    return lacks if any(modules) else [*lacks, "rsyslog-kafka"]
 
 
 def recipe(section: str) -> str:
