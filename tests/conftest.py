@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import HealthCheck, settings
 
 from ingest.simulator.broker import EmbeddedBroker
 from tests.chaos import clock
@@ -17,6 +18,12 @@ from tests.kafka.apache import ApacheKafka, missing, required
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
 """Recorded answers of the real API, beside the project."""
+
+# Machines are noisy: no example fails for being slow, and none for being slow to draw.
+settings.register_profile(
+    "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 _LEFT_OUT = pytest.StashKey[list[str]]()
 
