@@ -6,7 +6,6 @@ The bytes of a record are the API's own, untouched (law 5): JSON is scanned, nev
 import json
 import re
 from collections.abc import Generator
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,9 +20,6 @@ _BROKEN = (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError)
 """What decoding raises on bytes that are not the JSON that is hoped for."""
 
 _BOM = b"\xef\xbb\xbf"
-_UP_TO_MINUTE, _UP_TO_SECOND = 17, 19
-_SCALE = {_UP_TO_SECOND + 2 + digits: 10 ** (7 - digits) for digits in range(1, 8)}
-"""By the length of a timestamp with a fraction of 1 to 7 digits: ticks in its last digit."""
 
 
 class _Body(msgspec.Struct):
@@ -116,8 +112,8 @@ def read(record: msgspec.Raw) -> Alert | Malformed:
     try:
         parsed = _decode_record(raw)
         identity = parsed.id
-        updated = _ticks(parsed.updated)
-        created = updated if parsed.created is None else _ticks(parsed.created)
+        updated = parse_instant(parsed.updated)
+        created = updated if parsed.created is None else parse_instant(parsed.created)
     except _BROKEN:
         return _malformed(raw, digest)
     # Printable ASCII of moderate length is all that was ever seen.
@@ -126,22 +122,6 @@ def read(record: msgspec.Raw) -> Alert | Malformed:
         if reason is not None:
             return Malformed(raw, reason, digest, updated, created)
     return Alert(identity, updated, created, parsed.status == "Resolved", raw, digest, parsed)
-
-
-def _ticks(text: str) -> int:
-    """Read a timestamp; most of those on a page share their minute with others."""
-    scale = _SCALE.get(len(text))
-    if scale and text[_UP_TO_SECOND] == "." and text[-1] == "Z" and text.isascii():
-        digits = text[_UP_TO_MINUTE:_UP_TO_SECOND] + text[_UP_TO_SECOND + 1 : -1]
-        if digits.isdigit() and digits < "60":
-            ticks: int = _minute(text[:_UP_TO_MINUTE]) + int(digits) * scale
-            return ticks
-    return parse_instant(text)
-
-
-@lru_cache(maxsize=4096)
-def _minute(text: str) -> int:
-    return parse_instant(text + "00Z")
 
 
 def _complaint(identity: object) -> str | None:
