@@ -108,5 +108,5 @@ def document(one: Seen) -> dict[str, Any]:
 def whole_document(one: Seen) -> dict[str, Any]:
     """Return the same with all that its owner last said of it."""
     report = one.report
-    said = {} if report is None else dict(report.document)
+    said = {} if report is None else report.document
     return {**document(one), **{name: said.get(name) for name in _SAID}}

@@ -74,6 +74,13 @@ def test_what_of_a_history_cannot_be_read_is_left_out(rest):
     assert (found.transitions, found.polls, found.calls_left) == ((), (), None)
 
 
+def test_damage_beside_what_every_page_shows_costs_the_history_only():
+    value = encode_report(status(), replica="host:1", now=NOW)
+    found = decode_report(KEY, value.replace(b'"transitions":[]', b'"transitions":["\xff"]'))
+    assert (found.state, found.since) == ("healthy", NOW - 300)
+    assert (found.document, found.transitions, found.instant("silent_since")) == ({}, (), None)
+
+
 def test_what_was_never_read_has_no_freshness():
     found = report(fresh_at=None, watermark=None)
     assert (found.fresh_at, found.watermark) == (None, None)
