@@ -182,11 +182,7 @@ class Poller:
         while (ask := sweep.next()) is not None:
             cycle.calls += 1
             try:
-                async for attempt in passing_trouble(self._clock):
-                    with attempt:
-                        async with self._source.fetch(self._held.tenant, ask) as page:
-                            await self._offer(page, sweep, cycle)
-                            sweep.answered(_answer(page))
+                await self._ask(ask, sweep, cycle)
             except QueryRefused:
                 if not sweep.refused():
                     raise
@@ -207,6 +203,14 @@ class Poller:
         self._yardstick = sweep.yardstick
         await self._conclude(sweep, tier)
         cycle.whole = not sweep.cut_short
+
+    async def _ask(self, ask: Ask, sweep: Sweep, cycle: Cycle) -> None:
+        """Put one question, and work off its page; nothing of a page outlives this call."""
+        async for attempt in passing_trouble(self._clock):
+            with attempt:
+                async with self._source.fetch(self._held.tenant, ask) as page:
+                    await self._offer(page, sweep, cycle)
+                    sweep.answered(_answer(page))
 
     async def _answers_at_all(self) -> bool:
         """Tell a query that fails from an API that does: ask for next to nothing."""

@@ -1,7 +1,8 @@
 """The poller alone, in virtual time: a vendor that answers, and a log that fails as it is told."""
 
 import random
-from dataclasses import replace
+import weakref
+from dataclasses import fields, replace
 
 import pytest
 import structlog
@@ -22,7 +23,7 @@ from ingest.model.roster import Order, OrderKind
 from ingest.model.tenant import FeedKey, Tenant
 from ingest.model.window import Reach, Tier
 from ingest.pipeline.poller import Cycle, Poller
-from ingest.pipeline.ports import Topic
+from ingest.pipeline.ports import Page, Topic
 from ingest.pipeline.silence import Found, Glance
 from ingest.telemetry.metrics import PipelineMetrics
 from tests.fakes.clock import LoopClock
@@ -489,3 +490,33 @@ async def test_a_glance_tells_of_an_alert_that_a_reading_should_have_found():
     missed = NOW - 2 * MINUTE
     stand.vendor.show(Version("missed", 0, missed, missed, 0))
     assert await stand.poller.glance() == Glance(Found.MISSED, to_unix(missed))
+
+
+class RememberedPage(Page):
+    """A page that one can tell to be gone."""
+
+
+class Remembering(VendorSource):
+    """A source that notes how many of its pages somebody still holds when it is asked."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options, trouble=self._look)
+        self.given, self.held = [], []
+
+    def _look(self, ask):
+        self.held.append(sum(page() is not None for page in self.given))
+
+    def _page(self, ask):
+        found = super()._page(ask)
+        page = RememberedPage(*(getattr(found, one.name) for one in fields(found)))
+        self.given.append(weakref.ref(page))
+        return page
+
+
+async def test_of_a_page_that_was_worked_off_nothing_is_held_while_the_next_one_is_waited_for():
+    stand = Stand(alerts(100))
+    stand.source = Remembering(stand.vendor, pace=stand._pace)
+    stand.restart()
+    assert (await stand.sweep()).published == 100
+    assert len(stand.source.held) > 3
+    assert set(stand.source.held) == {0}
