@@ -41,6 +41,14 @@ _PAUSE_CAP_SECONDS = 3600.0
 
 _SHORTEST_SLEEP_SECONDS = 0.001
 _ERROR_BYTES = 16 * 1024
+_SMALL_BYTES = 64 * 1024
+"""Room for a small answer, which is taken before it is asked for."""
+
+_DECIDED_BYTES = 32 * 1024 * 1024
+"""Answers that are read and decided on at once, until Kafka has them; and one more, however large. Where all
+are overdue the daemon would else read them all before it decides on the first: what lies there for seconds
+is no longer in the processor's cache, and was asked for too early."""
+
 _RECORDS_AT_ONCE = 500
 """Records read before the loop is given to others."""
 
@@ -112,6 +120,14 @@ class DefenderSource:
         self._room = Room(
             capacity=settings.memory_bytes, largest=settings.page_bytes, tell=metrics.memory
         )
+        # Whoever waits for a connection must hold no room that those who have one need; and a call's time
+        # does not run while it waits for its turn.
+        self._turns = asyncio.Semaphore(settings.connections)
+        self._desk = Room(
+            capacity=_DECIDED_BYTES + settings.page_bytes,
+            largest=settings.page_bytes,
+            tell=lambda _: None,
+        )
         self._budgets: dict[str, Budget] = {}
         self._tenures: dict[str, int] = {}
         self._links_refused: set[str] = set()
@@ -170,9 +186,11 @@ class DefenderSource:
         page = None
         for token_is_fresh in (False, True):
             budget = await self._spend(tenant)
-            # Only now: who waits for a token or a budget must not hold room that others need.
-            async with self._room.lease() as lease:
-                page = await self._call(tenant, region, ask, token, lease, budget)
+            async with self._room.lease() as lease, self._desk.lease() as place:
+                # Only now: who waits for a token or a budget must not have a turn that others need.
+                async with self._turns:
+                    await lease.cover(_SMALL_BYTES)
+                    page = await self._call(tenant, region, ask, token, lease, place, budget)
                 if page is not None:
                     yield page
                     return
@@ -203,10 +221,11 @@ class DefenderSource:
         ask: Ask,
         token: str,
         lease: Lease,
+        place: Lease,
         budget: Budget,
     ) -> Page | None:
         """Make one call; None says that the token was refused."""
-        began = self._clock.monotonic()
+        began, ended = self._clock.monotonic(), None
         headers = {"Authorization": f"Bearer {token}"}
         outcome, size, records = "cancelled", 0, 0
         try:
@@ -217,7 +236,8 @@ class DefenderSource:
                 if reply.status != _OK:
                     raise await self._refusal(reply, budget)
                 body = await self._body(reply, lease)
-                size = len(body)
+                size, ended = len(body), self._clock.monotonic()
+                await place.cover(size)
                 page = await self._page(tenant, region, reply, body)
                 outcome, records = "ok", len(page.records)
                 return page
@@ -227,7 +247,7 @@ class DefenderSource:
         finally:
             self._metrics.request(
                 outcome=outcome,
-                seconds=self._clock.monotonic() - began,
+                seconds=(ended or self._clock.monotonic()) - began,
                 size=size,
                 records=records,
             )

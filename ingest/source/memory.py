@@ -11,8 +11,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-_FIRST_BYTES = 64 * 1024
-
 
 class Room:
     """A bounded number of bytes.
@@ -24,7 +22,7 @@ class Room:
     """
 
     def __init__(self, *, capacity: int, largest: int, tell: Callable[[int], None]) -> None:
-        self._common = max(_FIRST_BYTES, capacity - largest)
+        self._common = max(0, capacity - largest)
         self._held = 0
         self._used = 0
         self._tell = tell
@@ -86,8 +84,7 @@ class Lease:
         self.in_reserve = False
 
     async def __aenter__(self) -> Self:
-        """Wait for room for a small answer."""
-        await self._room.take(_FIRST_BYTES, self)
+        """Hold nothing yet."""
         return self
 
     async def __aexit__(

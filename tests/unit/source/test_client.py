@@ -406,3 +406,72 @@ async def test_a_token_is_prepared_for_the_time_when_it_is_due_and_for_a_known_r
         await subject.prepare(replace(TENANT, region="moon"), due=8.0)
     assert subject.tokens.dues == [7.0]
     assert subject.transport.sent == []
+
+
+class Pool(Transport):
+    """A transport of few connections; whoever asks for more waits for one."""
+
+    def __init__(self, connections, body):
+        super().__init__([])
+        self._free, self._body = asyncio.Semaphore(connections), body
+
+    @asynccontextmanager
+    async def get(self, url, headers):
+        async with self._free, super().get(url, headers):
+            yield Reply(
+                200, *(self._body[at : at + 65_536] for at in range(0, len(self._body), 65_536))
+            )
+
+
+class Crowd(Subject):
+    """Many tenants that are all due at once; `at_once` is how many pages were decided on at a time."""
+
+    def __init__(self, body, **changes):
+        super().__init__(**changes)
+        self._transport = Pool(self._settings.connections, body)
+        self.at_once, self._now = [], 0
+
+    async def _decide(self, number):
+        tenant = replace(TENANT, id=f"{number:08x}-1111-1111-1111-111111111111")
+        async with self.fetch(tenant, ASK):
+            self._now += 1
+            self.at_once.append(self._now)
+            await asyncio.sleep(1)
+            self._now -= 1
+
+    async def read(self, tenants):
+        async with asyncio.timeout(3600):
+            await asyncio.gather(*map(self._decide, range(tenants)))
+
+
+def body_of(size):
+    return b'{"value":[],"more":"' + b"x" * size + b'"}'
+
+
+async def test_whoever_waits_for_a_connection_holds_no_room_that_those_who_have_one_need():
+    crowd = Crowd(body_of(900_000), connections=2, page_bytes=1_000_000, memory_bytes=2_000_000)
+    await crowd.read(100)
+    assert len(crowd.at_once) == 100
+    assert max(crowd.metrics.held) <= 2_000_000
+    assert crowd.metrics.held[-1] == 0
+
+
+async def test_large_answers_are_not_all_read_before_the_first_is_decided_on():
+    crowd = Crowd(body_of(4_000_000))
+    await crowd.read(40)
+    # 32 MiB, and one more.
+    assert max(crowd.at_once) == 9
+
+
+async def test_small_answers_are_decided_on_beside_each_other():
+    crowd = Crowd(body_of(4_000))
+    await crowd.read(2_000)
+    assert max(crowd.at_once) == 2_000
+
+
+async def test_time_spent_waiting_for_a_turn_is_not_the_apis():
+    crowd = Crowd(body_of(30_000_000), connections=1)
+    await crowd.read(20)
+    seconds = crowd.metrics.registry.get_sample_value
+    assert seconds("defender_ingest_source_request_seconds_count") == 20
+    assert seconds("defender_ingest_source_request_seconds_sum") < 1
