@@ -9,6 +9,7 @@ from collections.abc import Generator
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 from xxhash import xxh3_64_intdigest as fingerprint
 
 from ingest.model.alert import Alert, Malformed
@@ -65,8 +66,6 @@ _KEYS = tuple(f'"{field.encode_name}"'.encode() for field in msgspec.structs.fie
 _OPENING = re.compile(rb"\s*:\s*\[\s*")
 _PLAIN_OPENINGS = (b":[{", b':["')
 _COMMA = re.compile(rb"\s*,\s*")
-_COMMAS = (b",", b", ")
-"""As programs write them; what else is legal is found element by element."""
 
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
@@ -184,18 +183,9 @@ def _content(raw: bytes, digest: int, lists: _Lists) -> int:
 
     A sum has no order and counts what is there twice; nothing is copied or sorted for it.
     """
-    found = (
-        lists.evidence,
-        lists.techniques,
-        lists.comments,
-        lists.users,
-        lists.files,
-        lists.addresses,
-        lists.domains,
-    )
     spans: list[tuple[int, int]] = []
     sums: list[bytes] = []
-    for key, elements in zip(_KEYS, found, strict=True):
+    for key, elements in zip(_KEYS, astuple(lists), strict=False):
         if elements and len(elements) > 1:
             spans.append(_span(raw, key, elements))
             sums.append(b"%b%x" % (key, sum(map(fingerprint, elements))))
@@ -218,10 +208,13 @@ def _span(raw: bytes, key: bytes, elements: tuple[msgspec.Raw, ...]) -> tuple[in
         ValueError: if they do not stand one after another behind the key.
     """
     start = _behind(raw, key)
-    for comma in _COMMAS:
-        whole = comma.join(elements)
-        if raw.startswith(whole, start):
-            return start, start + len(whole)
+    whole = b",".join(elements)
+    if not raw.startswith(whole, start):
+        # Whatever is written between the first two is, where a program wrote it, between all.
+        between = _COMMA.match(raw, start + len(elements[0]))
+        whole = between.group().join(elements) if between else whole
+    if raw.startswith(whole, start):
+        return start, start + len(whole)
     return start, _end(raw, elements, start)
 
 
