@@ -18,7 +18,8 @@ _FORM = re.compile(
 )
 _UP_TO_MINUTE, _UP_TO_SECOND = 17, 19
 _SCALE = {_UP_TO_SECOND + 2 + digits: 10 ** (7 - digits) for digits in range(1, 8)}
-"""By the length of a UTC timestamp with a fraction of 1 to 7 digits: ticks in its last digit."""
+_SCALE[_UP_TO_SECOND + 1] = TICKS
+"""By the length of a UTC timestamp with a fraction of up to 7 digits: ticks in its last digit."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -32,7 +33,12 @@ def parse_instant(text: str) -> int:
     """
     # Nearly all are of this form, and share their minute with others of the same page.
     scale = _SCALE.get(len(text))
-    if scale and text[_UP_TO_SECOND] == "." and text[-1] == "Z" and text.isascii():
+    if (
+        scale
+        and (text[_UP_TO_SECOND] == "." or scale == TICKS)
+        and text[-1] == "Z"
+        and text.isascii()
+    ):
         digits = text[_UP_TO_MINUTE:_UP_TO_SECOND] + text[_UP_TO_SECOND + 1 : -1]
         if digits.isdigit() and digits < "60":
             ticks: int = _minute(text[:_UP_TO_MINUTE]) + int(digits) * scale
