@@ -7,7 +7,7 @@ import msgspec
 
 from ingest.errors import SourceUnavailable
 from ingest.identity.consent import directory_consent_url
-from ingest.identity.form import form_of
+from ingest.identity.form import Forms
 from ingest.identity.http import Answer, LoginHttp, LoginUnreached
 from ingest.identity.proof import Proof
 from ingest.identity.refusals import refusal
@@ -47,6 +47,7 @@ class EntraId:
         self._settings = settings
         self._credential = credential
         self._http = http
+        self._forms = Forms(settings)
         self._clock = clock
 
     def consent_url(self, tenant: Tenant) -> str:
@@ -62,7 +63,7 @@ class EntraId:
         Raises:
             SourceError: as its class says; none of them holds a token, a secret or Entra's own words.
         """
-        form = form_of(self._settings, tenant, resource=resource, proof=proof)
+        form = self._forms.of(tenant, resource=resource, proof=proof)
         try:
             answer = await self._http.post(form.url, fields=form.fields, headers=form.headers)
         except LoginUnreached as error:

@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Never
 
@@ -17,6 +17,9 @@ from ingest.settings.models import Entra
 sys.modules.setdefault("msal_extensions", None)  # type: ignore[arg-type]
 
 _NO_ARGUMENTS = inspect.Signature()
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+"""No tenant: a request that is still addressed so is not sent."""
+
 _METADATA = "/v2.0/.well-known/openid-configuration"
 
 
@@ -29,64 +32,102 @@ class Form:
     headers: Mapping[str, str] = field(repr=False)
 
 
-def form_of(settings: Entra, tenant: Tenant, *, resource: str, proof: Proof) -> Form:
-    """Return the request for one tenant's token.
+class Forms:
+    """Writes token requests of one application."""
 
-    Raises:
-        SourceUnavailable: MSAL could not write it.
+    def __init__(self, settings: Entra) -> None:
+        self._settings = settings
+        self._msal: _Msal | None = None
+
+    def of(self, tenant: Tenant, *, resource: str, proof: Proof) -> Form:
+        """Return the request for one tenant's token.
+
+        Raises:
+            SourceUnavailable: MSAL could not write it.
+        """
+        settings = self._settings
+        path = "token" if settings.token_version == "v1" else "v2.0/token"  # noqa: S105
+        endpoint = f"{settings.login_url}/{tenant.id}/oauth2/{path}"
+        shown = proof.fields(client_id=settings.client_id, endpoint=endpoint)
+        if settings.token_version == "v1":  # noqa: S105
+            return self._v1(endpoint, resource, shown)
+        return self._v2(endpoint, f"{resource.rstrip('/')}/.default", shown)
+
+    def _v1(self, endpoint: str, resource: str, shown: Mapping[str, str]) -> Form:
+        fields = {
+            "grant_type": "client_credentials",
+            "client_id": self._settings.client_id,
+            "resource": resource,
+            **shown,
+        }
+        return Form(endpoint, fields, {})
+
+    def _v2(self, endpoint: str, scope: str, shown: Mapping[str, str]) -> Form:
+        secret = shown.get("client_secret")
+        try:
+            if self._msal is None or self._msal.secret != secret:
+                self._msal = _Msal(self._settings, secret)
+            return self._msal.write(endpoint, scope, shown.get("client_assertion", ""))
+        except SourceUnavailable:
+            raise
+        except Exception as error:
+            # MSAL raises many things.
+            raise SourceUnavailable(
+                f"MSAL could not ask for a token ({type(error).__name__})",
+                reason="entra_unreadable",
+            ) from None
+
+
+class _Msal:
+    """MSAL's application object, aimed at one tenant after another (decision 0025).
+
+    To make one takes twice as long as to write a request with it. No answer ever reaches it, so it has no
+    token and no refusal of one tenant to show to another.
+
+    Args:
+        settings: of Entra.
+        secret: the application's, None where it shows assertions.
     """
-    if settings.token_version == "v1":  # noqa: S105
-        return _v1(settings, tenant, resource, proof)
-    return _v2(settings, tenant, resource, proof)
 
-
-def _v1(settings: Entra, tenant: Tenant, resource: str, proof: Proof) -> Form:
-    endpoint = f"{settings.login_url}/{tenant.id}/oauth2/token"
-    fields = {
-        "grant_type": "client_credentials",
-        "client_id": settings.client_id,
-        "resource": resource,
-        **proof.fields(client_id=settings.client_id, endpoint=endpoint),
-    }
-    return Form(endpoint, fields, {})
-
-
-def _v2(settings: Entra, tenant: Tenant, resource: str, proof: Proof) -> Form:
-    """Let MSAL write the request; its application object lives for as long as that (decision 0025)."""
-    authority = f"{settings.login_url}/{tenant.id}"
-    shown = proof.fields(client_id=settings.client_id, endpoint=f"{authority}/oauth2/v2.0/token")
-    try:
-        application = msal.ConfidentialClientApplication(
+    def __init__(self, settings: Entra, secret: str | None) -> None:
+        self.secret = secret
+        self._assertion = ""
+        self._application = msal.ConfidentialClientApplication(
             settings.client_id,
-            client_credential=_for_msal(shown),
-            authority=authority,
+            client_credential=secret or {"client_assertion": self._shown()},
+            authority=f"{settings.login_url}/{_NOBODY}",
             http_client=_Desk(),
             instance_discovery=False,
             azure_region=False,
         )
-        application.acquire_token_for_client([f"{resource.rstrip('/')}/.default"])
-    except _Written as written:
-        return written.form
-    except Exception as error:
-        # MSAL raises many things.
+
+    def _shown(self) -> Callable[[], str]:
+        # MSAL wants to ask for it, since an application object may outlive an assertion.
+        def show() -> str:
+            return self._assertion
+
+        # It finds out what it may ask with, each time anew, unless it is told.
+        show.__signature__ = _NO_ARGUMENTS  # type: ignore[attr-defined]
+        return show
+
+    def write(self, endpoint: str, scope: str, assertion: str) -> Form:
+        """Return a request for a token; nothing else runs meanwhile.
+
+        Raises:
+            SourceUnavailable: MSAL asked nothing, or somebody else than it was told to.
+            Exception: MSAL's.
+        """
+        self._assertion = assertion
+        self._application.client.configuration["token_endpoint"] = endpoint
+        try:
+            self._application.acquire_token_for_client([scope])
+        except _Written as written:
+            # One tenant's assertion must not reach another tenant.
+            if written.form.url == endpoint:
+                return written.form
         raise SourceUnavailable(
-            f"MSAL could not ask for a token ({type(error).__name__})", reason="entra_unreadable"
-        ) from None
-    raise SourceUnavailable("MSAL did not ask for a token", reason="entra_unreadable")
-
-
-def _for_msal(shown: Mapping[str, str]) -> Any:
-    """Return what a proof shows in the form that MSAL takes for `client_credential`."""
-    if "client_secret" in shown:
-        return shown["client_secret"]
-
-    # MSAL wants to ask for it, since it does not know that it is asked once.
-    def show() -> str:
-        return shown["client_assertion"]
-
-    # It finds out what it may ask with, each time anew, unless it is told.
-    show.__signature__ = _NO_ARGUMENTS  # type: ignore[attr-defined]
-    return {"client_assertion": show}
+            "MSAL did not ask for the tenant's token", reason="entra_unreadable"
+        )
 
 
 class _Written(Exception):
@@ -98,7 +139,7 @@ class _Written(Exception):
 class _Desk:
     """What MSAL takes for an HTTP client: it sends nothing, and hands over what was to be sent.
 
-    MSAL also asks for the authority's metadata each time an application object is made. The answer follows
+    MSAL also asks for the authority's metadata when an application object is made. The answer follows
     from the authority's own URL, so it is given here, without a call and without trusting an answer's hosts.
     """
 

@@ -1,10 +1,12 @@
 """What a token request says: MSAL's words in v2, ours in v1, and no secret where it is shown."""
 
+from dataclasses import replace
+
 import msal
 import pytest
 
 from ingest.errors import SourceUnavailable
-from ingest.identity.form import form_of
+from ingest.identity.form import Forms
 from ingest.identity.http import Answer
 from ingest.identity.proof import Federated, Secret
 from ingest.settings.models import Entra
@@ -14,15 +16,20 @@ CLIENT = "11111111-1111-1111-1111-111111111111"
 SECRET = "the-secret-of-the-application"
 
 
-def form(tenant, proof=None, version="v2"):
-    settings = Entra(
-        client_id=CLIENT,
-        client_secret=SECRET,
-        login_url="https://login.test",
-        token_version=version,
+def forms(version="v2"):
+    return Forms(
+        Entra(
+            client_id=CLIENT,
+            client_secret=SECRET,
+            login_url="https://login.test",
+            token_version=version,
+        )
     )
-    return form_of(
-        settings, tenant, resource="https://resource.test/", proof=proof or Secret(SECRET)
+
+
+def form(tenant, proof=None, version="v2", by=None):
+    return (by or forms(version)).of(
+        tenant, resource="https://resource.test/", proof=proof or Secret(SECRET)
     )
 
 
@@ -60,8 +67,25 @@ def test_an_assertion_is_handed_over_as_it_is(tenant, version):
 
 
 def test_nothing_of_one_request_is_left_for_the_next(tenant):
-    first, second = form(tenant), form(tenant)
-    assert first.fields == second.fields
+    by, other = forms(), replace(tenant, id="99999999-9999-9999-9999-999999999999")
+    proofs = (Federated("a.b.c"), Secret(SECRET), Federated("d.e.f"), Secret("another"))
+    asked = [(one, proof) for proof in proofs for one in (tenant, other)]
+    kept = [form(one, proof, by=by) for one, proof in asked]
+    anew = [form(one, proof) for one, proof in asked]
+    assert [(one.url, one.fields) for one in kept] == [(one.url, one.fields) for one in anew]
+    # Each has a number of its own, which Entra ID's log shows.
+    assert len({one.headers["client-request-id"] for one in kept}) == len(kept)
+
+
+def test_an_msal_that_would_ask_another_tenant_asks_nobody(tenant, monkeypatch):
+    other = form(replace(tenant, id="99999999-9999-9999-9999-999999999999")).url
+
+    def ask(application, _):
+        application.http_client.post(other, data={})
+
+    monkeypatch.setattr(msal.ConfidentialClientApplication, "acquire_token_for_client", ask)
+    with pytest.raises(SourceUnavailable, match="did not ask"):
+        form(tenant)
 
 
 def test_what_is_asked_and_answered_is_not_shown():
