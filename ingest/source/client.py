@@ -52,6 +52,9 @@ is no longer in the processor's cache, and was asked for too early."""
 _RECORDS_AT_ONCE = 500
 """Records read before the loop is given to others."""
 
+_DESK_PATIENCE_SECONDS = 5.0
+"""What lies there for so long may be a shard's that Kafka does not take just now: others go on beside it."""
+
 _Split = tuple[list[msgspec.Raw], object]
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
@@ -237,7 +240,7 @@ class DefenderSource:
                     raise await self._refusal(reply, budget)
                 body = await self._body(reply, lease)
                 size, ended = len(body), self._clock.monotonic()
-                await place.cover(size)
+                await _cover_for_now(place, size)
                 page = await self._page(tenant, region, reply, body)
                 outcome, records = "ok", len(page.records)
                 return page
@@ -366,6 +369,15 @@ class DefenderSource:
 def _date(text: str) -> int:
     """Read a `Date`, whose seconds many answers share."""
     return from_http_date(text)
+
+
+async def _cover_for_now(place: Lease, size: int) -> None:
+    """Wait for a place at the desk, but not for ever."""
+    try:
+        async with asyncio.timeout(_DESK_PATIENCE_SECONDS):
+            await place.cover(size)
+    except TimeoutError:
+        pass
 
 
 async def _in_turns(steps: Generator[None, None, _Split]) -> _Split:

@@ -426,17 +426,18 @@ class Pool(Transport):
 class Crowd(Subject):
     """Many tenants that are all due at once; `at_once` is how many pages were decided on at a time."""
 
-    def __init__(self, body, **changes):
+    def __init__(self, body, takes=1, **changes):
         super().__init__(**changes)
+        self._takes = takes
         self._transport = Pool(self._settings.connections, body)
         self.at_once, self._now = [], 0
 
-    async def _decide(self, number):
+    async def _decide(self, number, takes=None):
         tenant = replace(TENANT, id=f"{number:08x}-1111-1111-1111-111111111111")
         async with self.fetch(tenant, ASK):
             self._now += 1
             self.at_once.append(self._now)
-            await asyncio.sleep(1)
+            await asyncio.sleep(takes or self._takes)
             self._now -= 1
 
     async def read(self, tenants):
@@ -461,6 +462,20 @@ async def test_large_answers_are_not_all_read_before_the_first_is_decided_on():
     await crowd.read(40)
     # 32 MiB, and one more.
     assert max(crowd.at_once) == 9
+
+
+async def test_answers_that_kafka_does_not_take_do_not_stop_those_of_others():
+    crowd = Crowd(body_of(4_000_000), takes=36_000)
+    began = asyncio.get_running_loop().time()
+    stuck = [asyncio.create_task(crowd._decide(number)) for number in range(40)]
+    await asyncio.sleep(60)
+    assert max(crowd.at_once) == 40
+    await crowd._decide(41, takes=1)
+    assert asyncio.get_running_loop().time() - began < 120
+    for task in stuck:
+        task.cancel()
+    await asyncio.gather(*stuck, return_exceptions=True)
+    assert crowd.metrics.held[-1] == 0
 
 
 async def test_small_answers_are_decided_on_beside_each_other():
