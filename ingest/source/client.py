@@ -30,6 +30,7 @@ from ingest.pipeline.ports import Clock, Page
 from ingest.settings.models import Source
 from ingest.settings.proxy import ProxyOf, environment_proxy
 from ingest.settings.regions import Region
+from ingest.source.budgets import Budgets
 from ingest.source.memory import Lease, Room
 from ingest.source.query import followed_link, url_of
 from ingest.source.records import canonical, read, split
@@ -39,7 +40,6 @@ from ingest.telemetry.metrics import SourceMetrics
 _PAUSE_CAP_SECONDS = 3600.0
 """No `Retry-After` is obeyed for longer: after an hour one call asks whether it still holds."""
 
-_SHORTEST_SLEEP_SECONDS = 0.001
 _ERROR_BYTES = 16 * 1024
 _SMALL_BYTES = 64 * 1024
 """Room for a small answer, which is taken before it is asked for."""
@@ -131,8 +131,7 @@ class DefenderSource:
             largest=settings.page_bytes,
             tell=lambda _: None,
         )
-        self._budgets: dict[str, Budget] = {}
-        self._tenures: dict[str, int] = {}
+        self._budgets = Budgets(settings=settings, clock=clock, metrics=metrics)
         self._links_refused: set[str] = set()
 
     async def __aenter__(self) -> Self:
@@ -155,26 +154,11 @@ class DefenderSource:
 
     def calls_left(self, tenant: Tenant) -> int | None:
         """See `Source.calls_left`."""
-        budget = self._budgets.get(tenant.id)
-        return None if budget is None else budget.left(self._clock.monotonic())
+        return self._budgets.left(tenant.id)
 
     def begin(self, tenant: Tenant, *, tenure: int, granted: float) -> None:
         """See `Source.begin`."""
-        now = self._clock.monotonic()
-        known = self._budgets.get(tenant.id)
-        if known is None:
-            self._budgets[tenant.id] = self._new_budget(granted)
-        elif self._tenures.get(tenant.id) != tenure:
-            self._budgets[tenant.id] = known.renewed(now, granted=granted)
-        self._tenures[tenant.id] = tenure
-
-    def _new_budget(self, granted: float = 0.0) -> Budget:
-        return Budget(
-            per_minute=self._settings.calls_per_minute,
-            per_hour=self._settings.calls_per_hour,
-            started=self._clock.monotonic(),
-            granted=granted,
-        )
+        self._budgets.begin(tenant.id, tenure=tenure, granted=granted)
 
     async def prepare(self, tenant: Tenant, *, due: float) -> None:
         """See `Source.prepare`."""
@@ -188,7 +172,7 @@ class DefenderSource:
         token = await self._tokens.get(tenant)
         page = None
         for token_is_fresh in (False, True):
-            budget = await self._spend(tenant)
+            budget = await self._budgets.spend(tenant.id)
             async with self._room.lease() as lease, self._desk.lease() as place:
                 # Only now: who waits for a token or a budget must not have a turn that others need.
                 async with self._turns:
@@ -254,19 +238,6 @@ class DefenderSource:
                 size=size,
                 records=records,
             )
-
-    async def _spend(self, tenant: Tenant) -> Budget:
-        """Wait until the tenant's budget allows one call, and take it out."""
-        budget = self._budgets.get(tenant.id)
-        if budget is None:
-            budget = self._budgets[tenant.id] = self._new_budget()
-        began = self._clock.monotonic()
-        while (delay := budget.delay(self._clock.monotonic())) > 0:
-            # What is missing may be less than a clock can tell: of such a sleep nobody would wake.
-            await self._clock.sleep(max(delay, _SHORTEST_SLEEP_SECONDS))
-        budget.spend(self._clock.monotonic())
-        self._metrics.waited(self._clock.monotonic() - began)
-        return budget
 
     async def _body(self, reply: Reply, lease: Lease) -> bytes:
         pieces: list[bytes] = []
