@@ -125,6 +125,8 @@ class _Msal:
             # One tenant's assertion must not reach another tenant.
             if written.form.url == endpoint:
                 return written.form
+        finally:
+            self._assertion = ""
         raise SourceUnavailable(
             "MSAL did not ask for the tenant's token", reason="entra_unreadable"
         )
