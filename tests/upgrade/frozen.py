@@ -110,7 +110,7 @@ def _with_properties(decoded: Registration | Report) -> dict[str, Any]:
     if isinstance(decoded, Report):
         found["transitions"] = msgspec.to_builtins(decoded.transitions)
         found["polls"] = msgspec.to_builtins(decoded.polls)
-        del found["document"]
+        del found["value"]
     return found
 
 
