@@ -63,7 +63,6 @@ class _Record(_Lists, kw_only=True, gc=False):
 
 
 _KEYS = tuple(f'"{field.encode_name}"'.encode() for field in msgspec.structs.fields(_Lists))
-_MASK = (1 << 64) - 1
 _OPENING = re.compile(rb"\s*:\s*\[\s*")
 _PLAIN_OPENINGS = (b":[{", b':["')
 _COMMA = re.compile(rb"\s*,\s*")
@@ -180,25 +179,26 @@ def canonical(alert: Alert) -> int:
 
 
 def _content(raw: bytes, digest: int, lists: _Lists) -> int:
-    """Hash what stands outside the lists, and of each list the sum of its elements' hashes.
+    """Hash what stands outside the lists, and of each list its key and the sum of its elements' hashes.
 
-    A sum has no order and counts what is there twice. Each hash is the seed of the next one, so nothing is
-    put together for it.
+    A sum has no order and counts what is there twice; nothing is copied or sorted for it.
     """
-    spans: list[tuple[int, int, int]] = []
+    spans: list[tuple[int, int]] = []
+    sums: list[bytes] = []
     for key, elements in zip(_KEYS, astuple(lists), strict=False):
         if elements and len(elements) > 1:
-            start, end = _span(raw, key, elements)
-            spans.append((start, end, sum(map(fingerprint, elements))))
+            spans.append(_span(raw, key, elements))
+            sums.append(b"%b%x" % (key, sum(map(fingerprint, elements))))
     if not spans:
         return digest
     spans.sort()
-    seed, at = 0, 0
-    for start, end, elements in spans:
-        # What stands before a list ends with its key.
-        seed = (fingerprint(raw[at:start], seed) + elements) & _MASK
+    pieces: list[bytes] = []
+    at = 0
+    for start, end in spans:
+        pieces.append(raw[at:start])
         at = end
-    return fingerprint(raw[at:], seed)
+    pieces.append(raw[at:])
+    return fingerprint(b"".join(pieces + sums))
 
 
 def _span(raw: bytes, key: bytes, elements: tuple[msgspec.Raw, ...]) -> tuple[int, int]:
