@@ -46,10 +46,11 @@ class Forms:
             SourceUnavailable: MSAL could not write it.
         """
         settings = self._settings
-        path = "token" if settings.token_version == "v1" else "v2.0/token"  # noqa: S105
+        is_v1 = settings.token_version == "v1"  # noqa: S105
+        path = "token" if is_v1 else "v2.0/token"
         endpoint = f"{settings.login_url}/{tenant.id}/oauth2/{path}"
         shown = proof.fields(client_id=settings.client_id, endpoint=endpoint)
-        if settings.token_version == "v1":  # noqa: S105
+        if is_v1:
             return self._v1(endpoint, resource, shown)
         return self._v2(endpoint, f"{resource.rstrip('/')}/.default", shown)
 

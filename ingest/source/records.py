@@ -209,11 +209,11 @@ def _span(raw: bytes, key: bytes, elements: tuple[msgspec.Raw, ...]) -> tuple[in
     """
     start = _behind(raw, key)
     whole = b",".join(elements)
-    if not raw.startswith(whole, start):
-        # Whatever is written between the first two is, where a program wrote it, between all.
-        between = _COMMA.match(raw, start + len(elements[0]))
-        whole = between.group().join(elements) if between else whole
     if raw.startswith(whole, start):
+        return start, start + len(whole)
+    # Whatever is written between the first two is, where a program wrote it, between all.
+    between = _COMMA.match(raw, start + len(elements[0]))
+    if between and raw.startswith(whole := between.group().join(elements), start):
         return start, start + len(whole)
     return start, _end(raw, elements, start)
 
