@@ -15,14 +15,12 @@ from ingest.model.enrolment import name_taken
 from ingest.model.instant import format_instant, from_unix
 from ingest.model.invitation import Invitation, seal_invitation
 from ingest.model.roster import Standing
-from ingest.model.tenant import Tenant
+from ingest.model.tenant import NOBODY, Tenant
 from ingest.runtime.whoami import whoami
 from ingest.settings.consent import CALLBACK, INVITATION, read_keys
 from ingest.settings.models import Settings
 
 _ID_BYTES = 12
-_NOBODY = "00000000-0000-0000-0000-000000000000"
-"""Stands for a directory that is not known yet, where only the name matters."""
 
 
 def perform(
@@ -59,7 +57,7 @@ class _Acts(Acts):
             tenant=guid,
             labels=dict(labels),
         )
-        tenant = invitation.tenant_of(guid or _NOBODY)
+        tenant = invitation.tenant_of(guid or NOBODY)
         await self._refuse_the_known(tenant)
         try:
             text = seal_invitation(invitation, read_keys(consent.key_file))

@@ -10,16 +10,13 @@ import msal
 
 from ingest.errors import SourceUnavailable
 from ingest.identity.proof import Proof
-from ingest.model.tenant import Tenant
+from ingest.model.tenant import NOBODY, Tenant
 from ingest.settings.models import Entra
 
 # MSAL looks for this companion of desktop programs on the disk whenever an application is made.
 sys.modules.setdefault("msal_extensions", None)  # type: ignore[arg-type]
 
 _NO_ARGUMENTS = inspect.Signature()
-_NOBODY = "00000000-0000-0000-0000-000000000000"
-"""No tenant: a request that is still addressed so is not sent."""
-
 _METADATA = "/v2.0/.well-known/openid-configuration"
 
 
@@ -96,7 +93,7 @@ class _Msal:
         self._application = msal.ConfidentialClientApplication(
             settings.client_id,
             client_credential=secret or {"client_assertion": self._shown()},
-            authority=f"{settings.login_url}/{_NOBODY}",
+            authority=f"{settings.login_url}/{NOBODY}",
             http_client=_Desk(),
             instance_discovery=False,
             azure_region=False,

@@ -49,6 +49,10 @@ class FeedKey:
         return f"{self.tenant}/{self.feed}"
 
 
+NOBODY = "00000000-0000-0000-0000-000000000000"
+"""Stands for a directory that is none, or is not known yet."""
+
+
 def is_guid(text: str) -> bool:
     """Tell whether `text` is a GUID in canonical lower case."""
     return _GUID.fullmatch(text) is not None
