@@ -16,7 +16,7 @@ import structlog
 from aiohttp import ClientSession
 from aiokafka import ConsumerRecord
 
-from ingest.model.status import Poll, Transition
+from ingest.model.status import KEPT_POLLS, KEPT_TRANSITIONS, Poll, Transition
 from ingest.model.tenant import shard_of
 from ingest.portal.admin import AdminPortal
 from ingest.runtime.allocator import keep_freed_pages, spare_collector
@@ -26,7 +26,6 @@ from ingest.sink.board import StatusBoard
 from tests.unit.portal.fleet import NOW, Made
 
 _SHARDS = 32
-_KEPT = 20
 PATHS = ("/", "/?q=customer+4321", "/?state=parked&sort=since", "/?sort=name&down=1&page=2")
 
 
@@ -34,8 +33,8 @@ def fleet(tenants: int) -> Made:
     """Return a fleet of which every tenth tenant is parked."""
     made = Made()
     history = {
-        "transitions": tuple(Transition(NOW - n, "healthy", "healthy", "us") for n in range(_KEPT)),
-        "polls": tuple(Poll(NOW - n, "fast", "whole", 0.2, 3, 1, 1) for n in range(_KEPT)),
+        "transitions": (Transition(NOW - 60, "healthy", "healthy", "us"),) * KEPT_TRANSITIONS,
+        "polls": (Poll(NOW - 30, "fast", "whole", 0.2, 3, 1, 1),) * KEPT_POLLS,
     }
     for number in range(tenants):
         made.add(number, **history) if number % 10 else made.park(number, **history)
