@@ -6,7 +6,6 @@ answer, is kept for one lease at a time, which can then always be finished.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -26,7 +25,7 @@ class Room:
         self._held = 0
         self._used = 0
         self._tell = tell
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[_Waiting] = []
         self._reserve_taken = False
         self.largest = largest
 
@@ -36,24 +35,24 @@ class Room:
 
     async def take(self, size: int, lease: "Lease") -> None:
         """Add `size` bytes to a lease; waits for room."""
+        if not self._grant(size, lease):
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append((size, lease, turn))
+            await turn
+
+    def _grant(self, size: int, lease: "Lease") -> bool:
+        """Add to a lease, from the common part or from the reserve; tell whether either had room."""
         if not lease.in_reserve and self._held + size > self._common:
-            await self._wait(size, lease)
+            if self._reserve_taken:
+                return False
+            self._reserve_taken = lease.in_reserve = True
         if lease.in_reserve:
             lease.reserved += size
         else:
             self._held += size
             lease.common += size
         self._count(size)
-
-    async def _wait(self, size: int, lease: "Lease") -> None:
-        """Wait for the common part or for the reserve, whichever has room first."""
-        while self._held + size > self._common:
-            if not self._reserve_taken:
-                self._reserve_taken = lease.in_reserve = True
-                return
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            await turn
+        return True
 
     def give_back(self, lease: "Lease") -> None:
         """Take all of a lease back."""
@@ -63,11 +62,18 @@ class Room:
         self._count(-lease.common - lease.reserved)
         lease.common = lease.reserved = 0
         lease.in_reserve = False
-        # All of them look again, in their order: who does not fit waits again.
-        waiting, self._waiting = self._waiting, deque()
-        for turn in waiting:
-            if not turn.done():
-                turn.set_result(None)
+        # In their order; who does not fit goes on waiting, and need not be woken to find that out: with a
+        # few hundred of them, that would take as long as the answers do.
+        self._waiting = [waiting for waiting in self._waiting if not self._is_served(*waiting)]
+
+    def _is_served(self, size: int, lease: "Lease", turn: asyncio.Future[None]) -> bool:
+        if turn.done():
+            return True
+        is_granted = self._grant(size, lease)
+        if is_granted:
+            # Should it be cancelled before it goes on, its lease gives this back.
+            turn.set_result(None)
+        return is_granted
 
     def _count(self, size: int) -> None:
         self._used += size
@@ -102,3 +108,7 @@ class Lease:
         if size > held:
             wanted = max(size, min(2 * held, self._room.largest))
             await self._room.take(wanted - held, self)
+
+
+_Waiting = tuple[int, Lease, asyncio.Future[None]]
+"""Bytes wanted, for which lease, and what is told when it has them."""

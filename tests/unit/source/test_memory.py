@@ -54,3 +54,42 @@ async def test_whoever_gives_up_waiting_leaves_nothing_behind():
     assert seen[-1] == 0
     async with asyncio.timeout(60):
         await _read(room, 4 * MB)
+
+
+async def test_whoever_is_cancelled_as_room_is_found_for_it_leaves_nothing_behind():
+    seen = []
+    room = Room(capacity=5 * MB, largest=4 * MB, tell=seen.append)
+    async with room.lease() as common, room.lease() as reserve:
+        await common.cover(MB)
+        await reserve.cover(MB)
+        waiting = asyncio.create_task(_read(room, 256 * 1024))
+        await asyncio.sleep(1)
+        assert seen[-1] == 2 * MB
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert seen[-1] == 0
+
+
+async def test_those_who_wait_are_served_in_their_order_and_not_woken_in_vain():
+    room = Room(capacity=5 * MB, largest=4 * MB, tell=lambda _: None)
+    served = []
+
+    async def read(number):
+        async with room.lease() as lease:
+            await lease.cover(MB)
+            served.append(number)
+            await asyncio.sleep(1)
+
+    steps = 0
+    loop = asyncio.get_running_loop()
+    call_soon = loop.call_soon
+
+    def counting(*args, **kwargs):
+        nonlocal steps
+        steps += 1
+        return call_soon(*args, **kwargs)
+
+    loop.call_soon = counting
+    await asyncio.gather(*map(read, range(200)))
+    assert served == list(range(200))
+    assert steps < 200 * 10
