@@ -6,6 +6,7 @@ from typing import Self
 
 from tenacity import (
     AsyncRetrying,
+    AttemptManager,
     retry_if_exception_type,
     stop_after_attempt,
     wait_random_exponential,
@@ -37,13 +38,14 @@ class passing_trouble:  # noqa: N801 - used like a function: `async for attempt 
     the garbage collector frees.
     """
 
-    __slots__ = ("_begun", "_clock", "_more", "_trouble")
+    __slots__ = ("_attempt", "_begun", "_clock", "_more", "_trouble")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._begun = False
         self._trouble: SourceUnavailable | None = None
         self._more: AsyncRetrying | None = None
+        self._attempt: AttemptManager | None = None
 
     def __aiter__(self) -> Self:
         """Begin."""
@@ -54,17 +56,18 @@ class passing_trouble:  # noqa: N801 - used like a function: `async for attempt 
         if not self._begun:
             self._begun = True
             return self
-        if self._more is None:
-            if self._trouble is None:
-                raise StopAsyncIteration
+        trouble, self._trouble = self._trouble, None
+        if trouble is None:
+            raise StopAsyncIteration
+        if self._more is None or self._attempt is None:
             self._more = aiter(_policy(self._clock))
-            # The policy's own first attempt is the one that has failed already.
-            with await anext(self._more):
-                raise self._trouble
-        return await anext(self._more)
+            self._attempt = await anext(self._more)
+        self._attempt.retry_state.set_exception((type(trouble), trouble, None))
+        self._attempt = await anext(self._more)
+        return self
 
     def __enter__(self) -> None:
-        """Make the first attempt."""
+        """Make an attempt."""
 
     def __exit__(
         self,
@@ -75,5 +78,8 @@ class passing_trouble:  # noqa: N801 - used like a function: `async for attempt 
         """Keep an error to itself that another attempt may mend."""
         if not isinstance(error, SourceUnavailable):
             return False
-        self._trouble = error
+        # Its traceback holds the answer that could not be read, for as long as the next attempt waits; and
+        # through this one's caller itself.
+        self._trouble = error.with_traceback(None)
+        error.__context__ = None
         return True

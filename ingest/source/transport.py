@@ -140,22 +140,9 @@ class AiohttpTransport:
                 where, headers=headers, allow_redirects=False, proxy=proxy
             ) as response:
                 yield _Reply(response)
-        except TimeoutError:
-            raise SourceUnavailable(
-                "the alert API did not answer in time", reason="timeout"
-            ) from None
-        except aiohttp.ClientConnectorCertificateError:
-            raise SourceUnavailable(
-                "the alert API's certificate is not trusted: check ca_file", reason="tls"
-            ) from None
-        except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError):
-            raise SourceUnavailable(
-                "the proxy does not let us through to the alert API: check http.proxy and what it allows",
-                reason="proxy",
-            ) from None
-        except (aiohttp.ClientError, OSError) as error:
-            # Only the kind: some of aiohttp's messages hold headers or parts of the body.
-            raise _lost(error) from None
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            _drop_tracebacks(error)
+            raise _trouble(error) from None
 
 
 async def _once(
@@ -175,7 +162,35 @@ async def _once(
         raise _lost(error) from None
 
 
+def _drop_tracebacks(error: BaseException | None) -> None:
+    """Let go of what was read: aiohttp's reader keeps its error, whose tracebacks lead back to the reader.
+
+    Both would stay, with what the reader holds, until the garbage collector comes.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def _trouble(error: Exception) -> SourceUnavailable:
+    """Return what an error of the network means."""
+    match error:
+        case TimeoutError():
+            return SourceUnavailable("the alert API did not answer in time", reason="timeout")
+        case aiohttp.ClientConnectorCertificateError():
+            return SourceUnavailable(
+                "the alert API's certificate is not trusted: check ca_file", reason="tls"
+            )
+        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+            return SourceUnavailable(
+                "the proxy does not let us through to the alert API: check http.proxy and what it allows",
+                reason="proxy",
+            )
+    return _lost(error)
+
+
 def _lost(error: Exception) -> SourceUnavailable:
+    # Only the kind: some of aiohttp's messages hold headers or parts of the body.
     return SourceUnavailable(
         f"the call to the alert API failed: {type(error).__name__}", reason="network"
     )

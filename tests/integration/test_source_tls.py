@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import structlog
 import trustme
-from aiohttp import web
+from aiohttp import StreamReader, web
 from prometheus_client import CollectorRegistry
 
 from ingest.errors import SettingsError, SourceUnavailable
@@ -395,3 +395,33 @@ async def test_what_was_opened_is_closed_at_the_end_even_in_the_middle_of_calls(
     await until(lambda: not any(one.transport for one in api.server.connections))
     # What is unclosed speaks up when it is collected, and a warning is an error.
     gc.collect()
+
+
+def _readers():
+    return {id(one) for one in gc.get_objects() if type(one) is StreamReader}
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [HEAD + b"Content-Length: 999999\r\n\r\n" + b"x" * 300_000],
+        [HEAD + b"Transfer-Encoding: chunked\r\n\r\n30000\r\n" + b"x" * 0x30000],
+    ],
+    ids=["cut", "chunks without end"],
+)
+async def test_an_answer_that_broke_off_leaves_nothing_for_the_garbage_collector(place, pieces):
+    url = await place.serve_raw(*pieces)
+    async with place.source(url) as source:
+        gc.collect()
+        gc.disable()
+        try:
+            before = _readers()
+            for _ in range(5):
+                with pytest.raises(SourceUnavailable):
+                    async for attempt in passing_trouble(Patient()):
+                        with attempt:
+                            await page(source)
+            await until(lambda: not source._transport._session.connector._acquired)
+            assert len(_readers() - before) <= 1
+        finally:
+            gc.enable()

@@ -1,5 +1,6 @@
 """The poller alone, in virtual time: a vendor that answers, and a log that fails as it is told."""
 
+import gc
 import random
 import weakref
 from dataclasses import fields, replace
@@ -519,4 +520,26 @@ async def test_of_a_page_that_was_worked_off_nothing_is_held_while_the_next_one_
     stand.restart()
     assert (await stand.sweep()).published == 100
     assert len(stand.source.held) > 3
+    assert set(stand.source.held) == {0}
+
+
+class Stumbling(Remembering):
+    """One that fails before each answer."""
+
+    def _look(self, ask):
+        super()._look(ask)
+        if len(self.held) % 2:
+            raise SourceUnavailable("the network failed", reason="network")
+
+
+async def test_nor_is_anything_held_where_the_question_had_to_be_put_again():
+    stand = Stand(alerts(100))
+    stand.source = Stumbling(stand.vendor, pace=stand._pace)
+    stand.restart()
+    gc.disable()
+    try:
+        assert (await stand.sweep()).published == 100
+    finally:
+        gc.enable()
+    assert len(stand.source.held) > 6
     assert set(stand.source.held) == {0}

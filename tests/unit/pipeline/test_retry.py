@@ -89,3 +89,33 @@ async def test_a_call_leaves_nothing_for_the_garbage_collector():
         assert gone() is None
     finally:
         gc.enable()
+
+
+class Body:
+    """What a failed call had read."""
+
+
+async def test_what_a_failed_attempt_had_read_is_gone_before_the_next_one():
+    bodies = []
+
+    def fail():
+        body = Body()
+        bodies.append(weakref.ref(body))
+        try:
+            int("not JSON")
+        except ValueError:
+            raise lost() from None
+
+    gc.disable()
+    try:
+        made = 0
+        async for attempt in passing_trouble(Waits()):
+            with attempt:
+                assert not any(body() for body in bodies)
+                made += 1
+                if made < ATTEMPTS:
+                    fail()
+        assert made == ATTEMPTS
+        assert not any(body() for body in bodies)
+    finally:
+        gc.enable()
