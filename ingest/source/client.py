@@ -31,6 +31,7 @@ from ingest.settings.models import Source
 from ingest.settings.proxy import ProxyOf, environment_proxy
 from ingest.settings.regions import Region
 from ingest.source.budgets import Budgets
+from ingest.source.desk import Desk
 from ingest.source.memory import Lease, Room
 from ingest.source.query import followed_link, url_of
 from ingest.source.records import canonical, read, split
@@ -44,16 +45,8 @@ _ERROR_BYTES = 16 * 1024
 _SMALL_BYTES = 64 * 1024
 """Room for a small answer, which is taken before it is asked for."""
 
-_DECIDED_BYTES = 32 * 1024 * 1024
-"""Answers that are read and decided on at once, until Kafka has them; and one more, however large. Where all
-are overdue the daemon would else read them all before it decides on the first: what lies there for seconds
-is no longer in the processor's cache, and was asked for too early."""
-
 _RECORDS_AT_ONCE = 500
 """Records read before the loop is given to others."""
-
-_DESK_PATIENCE_SECONDS = 5.0
-"""What lies there for so long may be a shard's that Kafka does not take just now: others go on beside it."""
 
 _Split = tuple[list[msgspec.Raw], object]
 
@@ -126,11 +119,7 @@ class DefenderSource:
         # Whoever waits for a connection must hold no room that those who have one need; and a call's time
         # does not run while it waits for its turn.
         self._turns = asyncio.Semaphore(settings.connections)
-        self._desk = Room(
-            capacity=_DECIDED_BYTES + settings.page_bytes,
-            largest=settings.page_bytes,
-            tell=lambda _: None,
-        )
+        self._desk = Desk(largest=settings.page_bytes, clock=clock)
         self._budgets = Budgets(settings=settings, clock=clock, metrics=metrics)
         self._links_refused: set[str] = set()
 
@@ -173,7 +162,7 @@ class DefenderSource:
         page = None
         for token_is_fresh in (False, True):
             budget = await self._budgets.spend(tenant.id)
-            async with self._room.lease() as lease, self._desk.lease() as place:
+            async with self._room.lease() as lease, self._desk.place() as place:
                 # Only now: who waits for a token or a budget must not have a turn that others need.
                 async with self._turns:
                     await lease.cover(_SMALL_BYTES)
@@ -224,7 +213,7 @@ class DefenderSource:
                     raise await self._refusal(reply, budget)
                 body = await self._body(reply, lease)
                 size, ended = len(body), self._clock.monotonic()
-                await _cover_for_now(place, size)
+                await self._desk.take(place, size)
                 page = await self._page(tenant, region, reply, body)
                 outcome, records = "ok", len(page.records)
                 return page
@@ -340,15 +329,6 @@ class DefenderSource:
 def _date(text: str) -> int:
     """Read a `Date`, whose seconds many answers share."""
     return from_http_date(text)
-
-
-async def _cover_for_now(place: Lease, size: int) -> None:
-    """Wait for a place at the desk, but not for ever."""
-    try:
-        async with asyncio.timeout(_DESK_PATIENCE_SECONDS):
-            await place.cover(size)
-    except TimeoutError:
-        pass
 
 
 async def _in_turns(steps: Generator[None, None, _Split]) -> _Split:

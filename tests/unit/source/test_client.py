@@ -478,6 +478,20 @@ async def test_answers_that_kafka_does_not_take_do_not_stop_those_of_others():
     assert crowd.metrics.held[-1] == 0
 
 
+async def test_many_that_go_on_beside_a_stuck_shard_are_not_patient_one_after_another():
+    crowd = Crowd(body_of(4_000_000), takes=36_000, connections=4)
+    stuck = [asyncio.create_task(crowd._decide(number)) for number in range(9)]
+    await asyncio.sleep(60)
+    assert len(crowd.at_once) == 9
+    began = asyncio.get_running_loop().time()
+    others = [asyncio.create_task(crowd._decide(number, takes=1)) for number in range(100, 132)]
+    await asyncio.gather(*others)
+    assert asyncio.get_running_loop().time() - began < 15
+    for task in stuck:
+        task.cancel()
+    await asyncio.gather(*stuck, return_exceptions=True)
+
+
 async def test_small_answers_are_decided_on_beside_each_other():
     crowd = Crowd(body_of(4_000))
     await crowd.read(2_000)

@@ -1,0 +1,44 @@
+"""How much is decided on at once.
+
+Where all tenants are overdue the daemon would else read every answer before it decides on the first: what
+lies there for seconds is no longer in the processor's cache, and was asked for too early.
+"""
+
+import asyncio
+
+from ingest.pipeline.ports import Clock
+from ingest.source.memory import Lease, Room
+
+_BYTES = 32 * 1024 * 1024
+"""Answers that are read and decided on at once, until Kafka has them; and one more, however large."""
+
+_PATIENCE_SECONDS = 5.0
+_SMALL_BYTES = 64 * 1024
+
+
+class Desk:
+    """Places for answers of `largest` bytes at most."""
+
+    def __init__(self, *, largest: int, clock: Clock) -> None:
+        self._room = Room(capacity=_BYTES + largest, largest=largest, tell=lambda _: None)
+        self._clock = clock
+        self._moved = clock.monotonic()
+
+    def place(self) -> Lease:
+        """Return a place of nothing yet."""
+        return self._room.lease()
+
+    async def take(self, place: Lease, size: int) -> None:
+        """Wait for a place, but not for ever.
+
+        What lies there may be a shard's that Kafka does not take just now: once no large answer has found a
+        place for five seconds, others go on beside it. Small ones fit in what is left, and tell nothing.
+        """
+        left = self._moved + _PATIENCE_SECONDS - self._clock.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, left)):
+                await place.cover(size)
+        except TimeoutError:
+            return
+        if size > _SMALL_BYTES:
+            self._moved = self._clock.monotonic()
