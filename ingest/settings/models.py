@@ -123,13 +123,24 @@ class Source(Section):
     """The largest answer, decompressed; above it a smaller question is asked."""
 
     memory_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
-    """All answers in memory together, decompressed; calls wait for room."""
+    """All answers in memory together, decompressed; calls wait for room. At least twice `page_bytes`."""
 
     calls_per_minute: int = Field(default=80, ge=1)
     """Calls to one tenant in any minute; the API's limit is 100."""
 
     calls_per_hour: int = Field(default=1200, ge=1)
     """Calls to one tenant in any hour; the API's limit is 1,500."""
+
+    @field_validator("memory_bytes")
+    @classmethod
+    def _is_more_than_one_page(cls, value: int, info: ValidationInfo) -> int:
+        # Room for the largest answer is kept back; what is left is for all others.
+        if value < 2 * info.data.get("page_bytes", 0):
+            raise ValueError(
+                "must be at least twice page_bytes, or one large answer would hold all tenants up: "
+                "raise it, or lower page_bytes with it"
+            )
+        return value
 
 
 class Poll(Section):

@@ -87,6 +87,13 @@ def test_a_pair_that_does_not_fit_is_found_beside_another_mistake_of_its_section
     assert len(problems) == 2
 
 
+def test_memory_that_one_large_answer_would_fill_is_refused_with_the_remedy(desk):
+    (problem,) = desk.problems({"source": {"page_bytes": 1_000_000, "memory_bytes": 1_999_999}})
+    assert problem.startswith("FILE: source.memory_bytes: ")
+    assert "lower page_bytes" in problem
+    assert desk.load({"source": {"page_bytes": 1_000_000, "memory_bytes": 2_000_000}})
+
+
 @pytest.mark.parametrize(
     "server", ["", "kafka-1", "kafka-1:", "kafka-1:port", ":9092", "kafka-1:99999", "a:1,b:2", 9092]
 )
