@@ -168,7 +168,7 @@ def seen(registration: Registration, status: Report | StatusUnreadable | None, n
             registration=registration,
             state=str(registration.standing),
             reason=f"{registration.standing} by {registration.by}{why}",
-            must_act="us" if registration.standing == AWAITING_APPROVAL else "nobody",
+            must_act="us",
             since=registration.at,
         )
     if isinstance(status, StatusUnreadable):
@@ -227,5 +227,7 @@ def _several(items: object, kind: type[_Kind]) -> tuple[_Kind, ...]:
     return tuple(found)
 
 
-def _unix(text: str) -> float:
+def _unix(text: object) -> float:
+    if not isinstance(text, str):
+        raise TypeError("not a text")
     return to_unix(parse_instant(text))

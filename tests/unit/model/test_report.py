@@ -74,6 +74,14 @@ def test_what_of_a_history_cannot_be_read_is_left_out(rest):
     assert (found.transitions, found.polls, found.calls_left) == ((), (), None)
 
 
+@pytest.mark.parametrize("strange", [["Z"] * 20, dict.fromkeys("abcdefghijklmnopqrst"), 7, True])
+def test_a_time_that_is_no_text_is_none(strange):
+    document = json.loads(encode_report(status(), replica="r", now=NOW))
+    document |= {"reconciled_at": strange, "polls": [{"at": strange}]}
+    found = decode_report(KEY, json.dumps(document).encode())
+    assert (found.instant("reconciled_at"), found.polls) == (None, ())
+
+
 def test_damage_beside_what_every_page_shows_costs_the_history_only():
     value = encode_report(status(), replica="host:1", now=NOW)
     found = decode_report(KEY, value.replace(b'"transitions":[]', b'"transitions":["\xff"]'))
