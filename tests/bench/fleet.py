@@ -80,9 +80,13 @@ class Measure:
                 break
             if time.time() - began > _START_SECONDS:
                 raise SystemExit(f"fleet: {states} after {_START_SECONDS} s")
+        seen = time.time()
         times = process.cpu_times()
         feeds = (await asyncio.to_thread(_status, self.url, 100_000))["feeds"]
         last = max(read_instant(feed["since"]) / TICKS for feed in feeds)
+        if last < began:
+            # It was well before the restart too, which does not change since when it is.
+            last = seen
         self.downs.append((self.stopped or began, last))
         self.say(
             what,
@@ -174,7 +178,10 @@ class Measure:
             p99 = await self.steady(arrivals)
             if self.arguments.soak:
                 await self.soak()
-            if self.arguments.restart and not self.hostile:
+            if self.hostile:
+                # It would be left alone for minutes yet after so many failures in a row.
+                await asyncio.to_thread(self.run.admin, "heal", {"tenant": self.victim})
+            if self.arguments.restart or self.hostile:
                 self.stopped = time.time()
                 await asyncio.to_thread(self.child.stop)
                 await self.start("restart")
