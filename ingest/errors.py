@@ -218,3 +218,8 @@ class CheckpointUnreadable(SinkError):
     """A tenant's checkpoint cannot be decoded; guessing would lose or repeat alerts."""
 
     recovery = Recovery.PARK
+
+
+def forget_origin(error: BaseException) -> None:
+    """Let go of the frames that an error was raised in, and of what they hold; whoever keeps one does so."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None

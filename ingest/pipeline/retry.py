@@ -12,7 +12,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ingest.errors import SourceUnavailable
+from ingest.errors import SourceUnavailable, forget_origin
 from ingest.pipeline.ports import Clock
 
 ATTEMPTS = 4
@@ -80,6 +80,6 @@ class passing_trouble:  # noqa: N801 - used like a function: `async for attempt 
             return False
         # Its traceback holds the answer that could not be read, for as long as the next attempt waits; and
         # through this one's caller itself.
-        self._trouble = error.with_traceback(None)
-        error.__context__ = None
+        forget_origin(error)
+        self._trouble = error
         return True

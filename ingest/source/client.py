@@ -32,7 +32,7 @@ from ingest.settings.proxy import ProxyOf, environment_proxy
 from ingest.settings.regions import Region
 from ingest.source.budgets import Budgets
 from ingest.source.desk import Desk
-from ingest.source.memory import Lease, Room
+from ingest.source.memory import SMALL_BYTES, Lease, Room
 from ingest.source.query import followed_link, url_of
 from ingest.source.records import canonical, read, split
 from ingest.source.transport import AiohttpTransport, Reply, Transport
@@ -42,8 +42,6 @@ _PAUSE_CAP_SECONDS = 3600.0
 """No `Retry-After` is obeyed for longer: after an hour one call asks whether it still holds."""
 
 _ERROR_BYTES = 16 * 1024
-_SMALL_BYTES = 64 * 1024
-"""Room for a small answer, which is taken before it is asked for."""
 
 _RECORDS_AT_ONCE = 500
 """Records read before the loop is given to others."""
@@ -165,7 +163,8 @@ class DefenderSource:
             async with self._room.lease() as lease, self._desk.place() as place:
                 # Only now: who waits for a token or a budget must not have a turn that others need.
                 async with self._turns:
-                    await lease.cover(_SMALL_BYTES)
+                    # What most answers need is taken before they are asked for.
+                    await lease.cover(SMALL_BYTES)
                     page = await self._call(tenant, region, ask, token, lease, place, budget)
                 if page is not None:
                     yield page

@@ -7,13 +7,12 @@ lies there for seconds is no longer in the processor's cache, and was asked for 
 import asyncio
 
 from ingest.pipeline.ports import Clock
-from ingest.source.memory import Lease, Room
+from ingest.source.memory import SMALL_BYTES, Lease, Room
 
 _BYTES = 32 * 1024 * 1024
 """Answers that are read and decided on at once, until Kafka has them; and one more, however large."""
 
 _PATIENCE_SECONDS = 5.0
-_SMALL_BYTES = 64 * 1024
 
 
 class Desk:
@@ -40,5 +39,5 @@ class Desk:
                 await place.cover(size)
         except TimeoutError:
             return
-        if size > _SMALL_BYTES:
+        if size > SMALL_BYTES:
             self._moved = self._clock.monotonic()

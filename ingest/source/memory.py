@@ -10,6 +10,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+SMALL_BYTES = 64 * 1024
+"""The size of a small answer: most hold nothing, or little."""
+
 
 class Room:
     """A bounded number of bytes.

@@ -13,7 +13,7 @@ import aiohttp
 from isal import isal_zlib
 from yarl import URL
 
-from ingest.errors import SourceUnavailable
+from ingest.errors import SourceUnavailable, forget_origin
 from ingest.settings.models import Source
 from ingest.settings.proxy import ProxyOf, environment_proxy
 from ingest.settings.trust import tls_context
@@ -141,7 +141,8 @@ class AiohttpTransport:
             ) as response:
                 yield _Reply(response)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            _drop_tracebacks(error)
+            # aiohttp's reader keeps it: both would stay, with what was read, until they are collected.
+            forget_origin(error)
             raise _trouble(error) from None
 
 
@@ -160,16 +161,6 @@ async def _once(
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise _lost(error) from None
-
-
-def _drop_tracebacks(error: BaseException | None) -> None:
-    """Let go of what was read: aiohttp's reader keeps its error, whose tracebacks lead back to the reader.
-
-    Both would stay, with what the reader holds, until the garbage collector comes.
-    """
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 def _trouble(error: Exception) -> SourceUnavailable:
