@@ -33,11 +33,12 @@ class Desk:
         What lies there may be a shard's that Kafka does not take just now: once no large answer has found a
         place for five seconds, others go on beside it. Small ones fit in what is left, and tell nothing.
         """
-        left = self._moved + _PATIENCE_SECONDS - self._clock.monotonic()
-        try:
-            async with asyncio.timeout(max(0.0, left)):
-                await place.cover(size)
-        except TimeoutError:
-            return
+        if not place.covers(size):
+            left = self._moved + _PATIENCE_SECONDS - self._clock.monotonic()
+            try:
+                async with asyncio.timeout(max(0.0, left)):
+                    await place.cover(size)
+            except TimeoutError:
+                return
         if size > SMALL_BYTES:
             self._moved = self._clock.monotonic()

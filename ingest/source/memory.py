@@ -36,14 +36,13 @@ class Room:
         """Return a lease of nothing yet."""
         return Lease(self)
 
-    async def take(self, size: int, lease: "Lease") -> None:
-        """Add `size` bytes to a lease; waits for room."""
-        if not self._grant(size, lease):
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append((size, lease, turn))
-            await turn
+    async def wait(self, size: int, lease: "Lease") -> None:
+        """Add `size` bytes to a lease once there is room."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, lease, turn))
+        await turn
 
-    def _grant(self, size: int, lease: "Lease") -> bool:
+    def grant(self, size: int, lease: "Lease") -> bool:
         """Add to a lease, from the common part or from the reserve; tell whether either had room."""
         if not lease.in_reserve and self._held + size > self._common:
             if self._reserve_taken:
@@ -72,7 +71,7 @@ class Room:
     def _is_served(self, size: int, lease: "Lease", turn: asyncio.Future[None]) -> bool:
         if turn.done():
             return True
-        is_granted = self._grant(size, lease)
+        is_granted = self.grant(size, lease)
         if is_granted:
             # Should it be cancelled before it goes on, its lease gives this back.
             turn.set_result(None)
@@ -107,10 +106,16 @@ class Lease:
 
     async def cover(self, size: int) -> None:
         """Have room for `size` bytes in all; grows by doubling, so that few have to wait often."""
+        if not self.covers(size):
+            await self._room.wait(self._lack(size), self)
+
+    def covers(self, size: int) -> bool:
+        """Have room for `size` bytes in all if that needs no wait; tell whether."""
+        return size <= self.common + self.reserved or self._room.grant(self._lack(size), self)
+
+    def _lack(self, size: int) -> int:
         held = self.common + self.reserved
-        if size > held:
-            wanted = max(size, min(2 * held, self._room.largest))
-            await self._room.take(wanted - held, self)
+        return max(size, min(2 * held, self._room.largest)) - held
 
 
 _Waiting = tuple[int, Lease, asyncio.Future[None]]
