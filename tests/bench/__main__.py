@@ -28,6 +28,9 @@ _PATIENCE_SECONDS = 180
 _POLL_SECONDS = 60
 """The daemon is held still for so long, so that every tenant is overdue when it goes on; and nobody is read a
 second time while the last ones still have their backlog."""
+_SETTLE_SECONDS = 3
+"""Within this first readings commit their watermarks. Whoever is held still in the middle of one has its
+next turn an interval after all others."""
 _BURST_SECONDS = 60
 _LOOK_SECONDS = 2  # each look costs the daemon some milliseconds
 _PUBLISHED = re.compile(r"^defender_ingest_alerts_published_total\{[^}]*\} (\S+)$", re.MULTILINE)
@@ -82,6 +85,7 @@ async def daemon(run: Stage, tenants: int, alerts: int, **env: str) -> float:
         watch = Watch(_LISTENING.search(child.tail()).group(1))
         watch.until(_HEALTHY, tenants)
         process = psutil.Process(child.pid)
+        time.sleep(_SETTLE_SECONDS)
         # The simulator makes all alerts in one go and answers nobody meanwhile.
         process.suspend()
         run.admin("burst", {"alerts": alerts, "seconds": _BURST_SECONDS})
