@@ -36,6 +36,7 @@ from ingest.source.memory import SMALL_BYTES, Lease, Room
 from ingest.source.query import followed_link, url_of
 from ingest.source.records import canonical, read, split
 from ingest.source.transport import AiohttpTransport, Reply, Transport
+from ingest.source.turns import Turns
 from ingest.telemetry.metrics import SourceMetrics
 
 _PAUSE_CAP_SECONDS = 3600.0
@@ -116,8 +117,8 @@ class DefenderSource:
         )
         # Whoever waits for a connection must hold no room that those who have one need; and a call's time
         # does not run while it waits for its turn.
-        self._turns = asyncio.Semaphore(settings.connections)
-        self._desk = Desk(largest=settings.page_bytes, clock=clock)
+        self._desk = desk = Desk(largest=settings.page_bytes, clock=clock)
+        self._turns = Turns(settings.connections, is_enough=lambda: desk.is_busy)
         self._budgets = Budgets(settings=settings, clock=clock, metrics=metrics)
         self._links_refused: set[str] = set()
 

@@ -23,6 +23,11 @@ class Desk:
         self._clock = clock
         self._moved = clock.monotonic()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether so much lies there that more need not be asked for yet."""
+        return self._room.used > _BYTES // 2
+
     def place(self) -> Lease:
         """Return a place of nothing yet."""
         return self._room.lease()

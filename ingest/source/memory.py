@@ -26,7 +26,7 @@ class Room:
     def __init__(self, *, capacity: int, largest: int, tell: Callable[[int], None]) -> None:
         self._common = max(0, capacity - largest)
         self._held = 0
-        self._used = 0
+        self.used = 0
         self._tell = tell
         self._waiting: list[_Waiting] = []
         self._reserve_taken = False
@@ -78,8 +78,8 @@ class Room:
         return is_granted
 
     def _count(self, size: int) -> None:
-        self._used += size
-        self._tell(self._used)
+        self.used += size
+        self._tell(self.used)
 
 
 class Lease:

@@ -74,7 +74,6 @@ async def daemon(run: Stage, tenants: int, alerts: int, **env: str) -> float:
     settings = {
         "SOURCE__CALLS_PER_MINUTE": "1000000",
         "SOURCE__CALLS_PER_HOUR": "60000000",
-        "SOURCE__CONNECTIONS": "8",  # the bare loop opens four
         "KAFKA__SESSION_TIMEOUT_SECONDS": "120",  # it is held still, and is no zombie
         "POLL__RECONCILE_INTERVAL_SECONDS": "86400",  # a second reading of it all is another matter
     } | env
