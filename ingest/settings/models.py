@@ -105,7 +105,7 @@ class Source(Section):
     """Sent with every call; Microsoft asks partners for `MdatpPartner-{Company}-{Product}/{Version}`."""
 
     connections: int = Field(default=512, ge=1)
-    """Open connections to all API hosts together."""
+    """The most open connections to all API hosts together; no more than help are opened."""
 
     connect_timeout_seconds: Seconds = 10
     """The bound on opening one connection."""
