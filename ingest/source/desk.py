@@ -12,6 +12,9 @@ from ingest.source.memory import SMALL_BYTES, Lease, Room
 _BYTES = 32 * 1024 * 1024
 """Answers that are read and decided on at once, until Kafka has them; and one more, however large."""
 
+_ENOUGH_BYTES = _BYTES // 2
+"""So many keep whoever decides on them busy."""
+
 _PATIENCE_SECONDS = 5.0
 
 
@@ -22,11 +25,24 @@ class Desk:
         self._room = Room(capacity=_BYTES + largest, largest=largest, tell=lambda _: None)
         self._clock = clock
         self._moved = clock.monotonic()
+        self._lately = 0.0
+        self._lately_at = self._moved
 
     @property
     def is_busy(self) -> bool:
-        """Whether so much lies there that more need not be asked for yet."""
-        return self._room.used > _BYTES // 2
+        """Whether so much lies there, and moves, that more need not be asked for yet.
+
+        What lies there and does not move is no reason to ask for less: it is a shard's that Kafka does not
+        take.
+        """
+        return self._room.used > _ENOUGH_BYTES and self._flow() > _ENOUGH_BYTES
+
+    def _flow(self) -> float:
+        """Return about how many bytes came in the last second; what is older counts less and less."""
+        now = self._clock.monotonic()
+        self._lately *= 0.5 ** (now - self._lately_at)
+        self._lately_at = now
+        return self._lately
 
     def place(self) -> Lease:
         """Return a place of nothing yet."""
@@ -38,6 +54,7 @@ class Desk:
         What lies there may be a shard's that Kafka does not take just now: once no large answer has found a
         place for five seconds, others go on beside it. Small ones fit in what is left, and tell nothing.
         """
+        self._lately = self._flow() + size
         if not place.covers(size):
             left = self._moved + _PATIENCE_SECONDS - self._clock.monotonic()
             try:
