@@ -390,7 +390,7 @@ async def test_what_was_opened_is_closed_at_the_end_even_in_the_middle_of_calls(
             call.cancel()
         ended = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(end, asyncio.CancelledError) for end in ended)
-        assert source._room._used == 0
+        assert source._room.used == 0
     # The server's handlers still wait; their connections are gone.
     await until(lambda: not any(one.transport for one in api.server.connections))
     # What is unclosed speaks up when it is collected, and a warning is an error.
