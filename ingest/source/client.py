@@ -115,10 +115,10 @@ class DefenderSource:
         self._room = Room(
             capacity=settings.memory_bytes, largest=settings.page_bytes, tell=metrics.memory
         )
+        self._desk = Desk(largest=settings.page_bytes, clock=clock)
         # Whoever waits for a connection must hold no room that those who have one need; and a call's time
         # does not run while it waits for its turn.
-        self._desk = desk = Desk(largest=settings.page_bytes, clock=clock)
-        self._turns = Turns(settings.connections, is_enough=lambda: desk.is_busy)
+        self._turns = Turns(settings.connections, is_enough=lambda: self._desk.is_busy)
         self._budgets = Budgets(settings=settings, clock=clock, metrics=metrics)
         self._links_refused: set[str] = set()
 

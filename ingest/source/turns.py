@@ -37,7 +37,8 @@ class Turns:
 
     async def __aenter__(self) -> None:
         """Wait for a turn."""
-        if self._taken < self._limit and not self._waiting:
+        if self._taken < self._limit:
+            # So nobody waits.
             self._taken += 1
             return
         loop = asyncio.get_running_loop()
@@ -48,7 +49,7 @@ class Turns:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if not turn.cancelled():
                 # It was given just now, to somebody who no longer wants it.
                 self._taken -= 1
                 self._serve()

@@ -1,23 +1,12 @@
 import asyncio
-import time
 
 import pytest
 
 from ingest.source.desk import Desk
+from tests.fakes.clock import LoopClock
 
 pytestmark = pytest.mark.looptime
 MB = 1024 * 1024
-
-
-class LoopClock:
-    def monotonic(self):
-        return asyncio.get_running_loop().time()
-
-    def unix(self):
-        return time.time()
-
-    async def sleep(self, seconds):
-        await asyncio.sleep(seconds)
 
 
 async def _lie(desk, size, seconds):

@@ -26,6 +26,16 @@ class Calls:
             finally:
                 self.now -= 1
 
+    async def is_made_beside(self, slow, *, after):
+        """So many calls that do not end are under way after so many seconds, and one more is made."""
+        tasks = [asyncio.create_task(self.call(seconds=3600)) for _ in range(slow)]
+        await asyncio.sleep(after)
+        assert self.now == slow
+        async with asyncio.timeout(1.2):
+            await self.call()
+        for task in tasks:
+            task.cancel()
+
 
 @pytest.fixture
 def calls():
@@ -51,13 +61,7 @@ async def test_turns_come_in_the_order_in_which_they_are_asked_for(calls):
 
 
 async def test_slow_calls_do_not_hold_others_up(calls):
-    slow = [asyncio.create_task(calls.call(seconds=3600)) for _ in range(300)]
-    await asyncio.sleep(1)
-    assert calls.now == 300
-    async with asyncio.timeout(1.2):
-        await calls.call()
-    for task in slow:
-        task.cancel()
+    await calls.is_made_beside(300, after=1)
 
 
 async def test_there_are_never_more_than_are_allowed():
@@ -82,13 +86,7 @@ async def test_there_are_few_while_what_they_bring_is_enough(calls):
 async def test_where_those_under_way_wait_for_a_place_others_are_read_all_the_same(calls):
     """Theirs may be a shard's that Kafka does not take just now."""
     calls.enough = True
-    stuck = [asyncio.create_task(calls.call(seconds=3600)) for _ in range(40)]
-    await asyncio.sleep(5)
-    assert calls.now == 40
-    async with asyncio.timeout(1.2):
-        await calls.call()
-    for task in stuck:
-        task.cancel()
+    await calls.is_made_beside(40, after=5)
 
 
 async def test_a_fleet_that_needs_few_begins_few_when_all_are_overdue(calls):
