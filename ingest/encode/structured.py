@@ -55,7 +55,7 @@ def _is_json(alert: Alert) -> bool:
     The API was never seen to write otherwise, but it is read more kindly than JSON is defined: bytes that
     are no UTF-8 and numbers that are none pass, and a consumer may choke on them.
     """
-    raw = alert.raw
+    raw = bytes(alert.raw)
     if alert.parsed is not None and raw.isascii():
         return True
     try:

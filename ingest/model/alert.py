@@ -12,16 +12,17 @@ import msgspec
 class Alert(msgspec.Struct, frozen=True, gc=False):
     """One alert as the API returned it.
 
-    `raw` is, byte for byte, the API's own JSON of this alert. `updated` and `created` are ticks
-    (`ingest.model.instant`). `digest` is a 64-bit hash of `raw`: a cheap first comparison. `parsed` is the
-    source's own, for its `canonical`: what it found while it read the record.
+    `raw` is, byte for byte, the API's own JSON of this alert: a view of the page that it came in, which
+    stays in memory for as long. `updated` and `created` are ticks (`ingest.model.instant`). `digest` is a
+    64-bit hash of `raw`: a cheap first comparison. `parsed` is the source's own, for its `canonical`: what
+    it found while it read the record.
     """
 
     id: str
     updated: int
     created: int
     resolved: bool
-    raw: bytes
+    raw: bytes | memoryview
     digest: int
     parsed: Any = None
 

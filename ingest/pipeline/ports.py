@@ -106,7 +106,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     topic: str
     key: bytes
-    value: bytes
+    value: bytes | memoryview
     headers: list[tuple[str, bytes]]
 
     def __repr__(self) -> str:

@@ -69,7 +69,7 @@ def _refusal_of(failures: list[_Failure]) -> Refusal:
     return refusal
 
 
-_Piece = tuple[bytes, bytes | None, list[tuple[str, bytes]], int]
+_Piece = tuple[bytes, bytes | memoryview | None, list[tuple[str, bytes]], int]
 """Key, value, headers and origin of one record."""
 
 

@@ -106,20 +106,21 @@ def _link_of(envelope: bytes) -> object:
 
 def read(record: msgspec.Raw) -> Alert | Malformed:
     """Read one record; what cannot be understood as an alert is kept whole, with the reason."""
-    raw = bytes(record)
-    digest = fingerprint(raw)
+    digest = fingerprint(record)
     try:
-        parsed = _decode_record(raw)
+        parsed = _decode_record(record)
         identity = parsed.id
         updated = parse_instant(parsed.updated)
         created = updated if parsed.created is None else parse_instant(parsed.created)
     except _BROKEN:
-        return _malformed(raw, digest)
+        return _malformed(bytes(record), digest)
     # Printable ASCII of moderate length is all that was ever seen.
     if not (identity.isascii() and identity.isprintable() and 0 < len(identity) <= _ID_BYTES):
         reason = _complaint(identity)
         if reason is not None:
-            return Malformed(raw, reason, digest, updated, created)
+            return Malformed(bytes(record), reason, digest, updated, created)
+    # A view: to copy each out of its page would cost more than to read it.
+    raw = memoryview(record)
     return Alert(identity, updated, created, parsed.status == "Resolved", raw, digest, parsed)
 
 
@@ -171,7 +172,7 @@ def canonical(alert: Alert) -> int:
     way it writes its values are its program's, and change with its releases only. A record whose lists
     cannot be told is compared as bytes.
     """
-    raw, parsed = alert.raw, alert.parsed
+    raw, parsed = bytes(alert.raw), alert.parsed
     try:
         return _content(raw, alert.digest, _decode_lists(raw) if parsed is None else parsed)
     except _BROKEN:
