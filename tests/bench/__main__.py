@@ -32,7 +32,9 @@ _SETTLE_SECONDS = 3
 """Within this first readings commit their watermarks. Whoever is held still in the middle of one has its
 next turn an interval after all others."""
 _BURST_SECONDS = 60
-_LOOK_SECONDS = 2  # each look costs the daemon some milliseconds
+_LOOK_SECONDS = (0.2, 5.0)
+"""The least and the most between two looks at how far it is: each costs the daemon some milliseconds, and
+what it does after its last alert is no part of the backlog."""
 _PUBLISHED = re.compile(r"^defender_ingest_alerts_published_total\{[^}]*\} (\S+)$", re.MULTILINE)
 _RECEIVED = re.compile(r"^defender_ingest_alerts_received_total (\S+)$", re.MULTILINE)
 _HEALTHY = re.compile(r'^defender_ingest_tenants\{state="healthy"\} (\S+)$', re.MULTILINE)
@@ -62,11 +64,15 @@ class Watch:
             return sum(int(float(value)) for value in pattern.findall(answer.read().decode()))
 
     def until(self, pattern: re.Pattern[str], wanted: int) -> None:
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        began = time.monotonic()
+        least, most = _LOOK_SECONDS
         while (found := self.sum(pattern)) < wanted:
-            if time.monotonic() > deadline:
+            passed = time.monotonic() - began
+            if passed > _PATIENCE_SECONDS:
                 raise SystemExit(f"bench: {found} of {wanted}")
-            time.sleep(_LOOK_SECONDS)
+            # Half of the time that the rest will take, as it looks now.
+            left = passed * (wanted - found) / max(1, found)
+            time.sleep(min(most, max(least, left / 2)))
 
 
 async def daemon(run: Stage, tenants: int, alerts: int, **env: str) -> float:
@@ -127,7 +133,7 @@ async def once(tenants: int, alerts: int, *, secure: bool, encoding: str) -> tup
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tenants", type=int, default=400)
+    parser.add_argument("--tenants", type=int, default=1200)
     parser.add_argument("--alerts", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
