@@ -188,6 +188,15 @@ async def test_alerts_and_checkpoint_are_there_after_a_commit(place):
         assert (await log.restore(FEED)).records == {str(FEED).encode(): b'{"n":2}'}
 
 
+async def test_a_value_may_be_a_view_of_the_page_that_it_came_in(place):
+    page = b'[{"id":"da1"},{"id":"da2"}]'
+    async with place.open() as log:
+        restored = await log.restore(FEED)
+        value = memoryview(page)[1:13]
+        await log.commit(batch(restored, [Record(Topic.ALERTS, b"da1", value, [])]))
+        assert [bytes(one) for one in await place.values()] == [b'{"id":"da1"}']
+
+
 async def test_a_restart_goes_on_at_the_newest_checkpoint(place):
     for number in range(3):
         async with place.open() as log:
